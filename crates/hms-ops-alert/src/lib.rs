@@ -1,0 +1,1 @@
+//! Decides when a budget is broken and who hears of it: rules, the state machine, the engine, notifiers.

@@ -1,0 +1,1 @@
+//! The hms-ops binary as a library.

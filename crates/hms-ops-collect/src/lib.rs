@@ -1,0 +1,1 @@
+//! Brings samples and spans in from outside: scraping, parsers, the ingest routes.

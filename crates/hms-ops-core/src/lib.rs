@@ -1,0 +1,1 @@
+//! The vocabulary of HMS-OPS and the traits everyone implements, with one in-memory implementation of each.

@@ -1,0 +1,1 @@
+//! The live page of a service, and its JSON and SSE routes.

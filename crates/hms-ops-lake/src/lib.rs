@@ -1,0 +1,1 @@
+//! Runs and audit entries as Parquet in an object store. Empty in this release.

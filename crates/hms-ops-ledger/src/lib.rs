@@ -1,0 +1,1 @@
+//! The durable ledger: a file log, and PostgreSQL. Empty in this release.

@@ -1,0 +1,1 @@
+//! Moves traffic between clusters: the shift engine and the mesh backends.

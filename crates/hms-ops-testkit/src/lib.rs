@@ -1,0 +1,1 @@
+//! Conformance suites for every trait, for authors of backends; used from tests only.

@@ -1,0 +1,1 @@
+//! Monitoring and self-healing in one crate.
