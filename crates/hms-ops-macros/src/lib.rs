@@ -1,1 +1,1 @@
-//! The attribute macros: #[trace], #[runbook] and #[hms_ops::main].
+//! The attribute macros: `#[trace]`, `#[runbook]` and `#[hms_ops::main]`.

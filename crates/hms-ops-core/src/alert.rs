@@ -1,0 +1,326 @@
+//! Alerts: what a rule is given, what it answers, and the states that follow.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::labels::Labels;
+use crate::matcher::Matcher;
+use crate::name::{Service, stored_name};
+use crate::store::{SeriesSet, StoreError};
+use crate::time::Timestamp;
+
+/// Decides, at each tick and for each label set, whether something is wrong.
+///
+/// Synchronous: what it reads was fetched before and stands in the [`TickContext`]. A rule keeps
+/// its own windows and nothing else; holding, recovering and notifying are the engine's.
+///
+/// A panic in a rule is caught and reported as [`Condition::Error`] of that rule alone.
+pub trait AlertRule: fmt::Debug + Send + 'static {
+    /// What the rule is called and what it reads. Must not change.
+    fn spec(&self) -> &RuleSpec;
+
+    /// Fills the windows from stored history, before the first tick. The series are those of all
+    /// inputs, ascending in time; called once an input, in the order of [`RuleSpec::inputs`].
+    ///
+    /// # Errors
+    ///
+    /// [`RuleError`] when the history cannot be used; the rule then starts with empty windows.
+    fn warm_up(&mut self, input: usize, history: &mut dyn SeriesSet) -> Result<(), RuleError>;
+
+    /// Reports the condition of every label set that the rule knows, once.
+    fn evaluate(&mut self, cx: &TickContext<'_>, out: &mut dyn ConditionSink);
+}
+
+/// What a rule is called, what it reads, and how its alert behaves.
+#[derive(Clone, Debug)]
+pub struct RuleSpec {
+    /// Name of the alert, to which runbooks bind.
+    pub name: String,
+    /// The service that the alert belongs to, where the rule is about one; else the label
+    /// `service` of each label set says it.
+    pub service: Option<Service>,
+    /// What the rule reads, in the order of [`TickContext::inputs`].
+    pub inputs: Vec<RuleInput>,
+    /// How long a breach must last before the alert fires.
+    pub hold: Duration,
+    /// How long it must be over before the alert resolves.
+    pub recover: Duration,
+}
+
+/// One thing that a rule reads.
+#[derive(Clone, Debug)]
+pub enum RuleInput {
+    /// How many events there were and what they add up to: the `_count` and `_sum` of a metric.
+    Events {
+        /// Name of the metric, in either spelling.
+        metric: String,
+        /// More conditions on its series.
+        matchers: Vec<Matcher>,
+    },
+    /// The newest answer to a query.
+    Query {
+        /// In the language of the engine's [`QueryEngine`](crate::query::QueryEngine).
+        query: String,
+        /// How often to ask.
+        every: Duration,
+    },
+}
+
+/// What a rule is given at a tick.
+#[derive(Debug)]
+pub struct TickContext<'a> {
+    /// The instant to decide for.
+    pub at: Timestamp,
+    /// What was read, one for each of [`RuleSpec::inputs`].
+    pub inputs: &'a [InputData],
+}
+
+/// What was read for one input.
+#[derive(Clone, Debug)]
+pub enum InputData {
+    /// For [`RuleInput::Events`]: one batch for each source that ever reported.
+    Events(Vec<EventBatch>),
+    /// For [`RuleInput::Query`]: the newest answer, or why there is none.
+    Query(Result<Vec<(Labels, f64)>, String>),
+}
+
+/// What one source reported since the tick before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventBatch {
+    /// Labels of the series, without name and `le`.
+    pub source: Labels,
+    /// How often the source is expected to report.
+    pub interval: Duration,
+    /// When it last did.
+    pub last_report: Timestamp,
+    /// What happened, ascending in time. A restart of the source counts from zero again.
+    pub deltas: Vec<EventDelta>,
+}
+
+/// Events between two reports of a source.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EventDelta {
+    /// The later of the two reports.
+    pub at: Timestamp,
+    /// How many.
+    pub count: f64,
+    /// Sum of their values.
+    pub sum: f64,
+}
+
+/// What a rule answers for one label set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// The label set that the alert is about, without the name.
+    pub labels: Labels,
+    /// Whether something is wrong.
+    pub condition: Condition,
+    /// The number that decided, if there is one.
+    pub value: Option<f64>,
+    /// What it was held against.
+    pub threshold: Option<f64>,
+    /// One sentence with the numbers, for people.
+    pub summary: String,
+}
+
+/// Whether something is wrong with one label set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// All is well.
+    Ok,
+    /// Something is wrong.
+    Breach,
+    /// The sources report, and nothing happened that could be judged. The alert keeps its state.
+    Idle,
+    /// No source has reported for three intervals. The alert keeps its state, and another is raised.
+    NoData,
+    /// The rule could not decide. The alert keeps its state.
+    Error(String),
+}
+
+/// Takes the verdicts of one rule at one tick. The same label set twice is an error of the rule.
+pub trait ConditionSink {
+    /// Takes one verdict.
+    fn report(&mut self, verdict: Verdict);
+}
+
+impl ConditionSink for Vec<Verdict> {
+    fn report(&mut self, verdict: Verdict) {
+        self.push(verdict);
+    }
+}
+
+/// Why a rule could not use its history.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "each message explains its fields")]
+pub enum RuleError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+
+    /// The series is not of a kind that the rule reads.
+    #[error("series {labels} is not usable: {reason}")]
+    Unusable { labels: Labels, reason: &'static str },
+}
+
+/// Where the alert of one label set stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum AlertState {
+    /// Nothing is wrong.
+    Inactive,
+    /// Something is, but not yet for long.
+    Pending {
+        /// When the breach was first seen.
+        since: Timestamp,
+    },
+    /// It has been for long.
+    Firing {
+        /// When the alert fired; together with the fingerprint this names the incident.
+        since: Timestamp,
+    },
+    /// It is over, but not yet for long.
+    Recovering {
+        /// When the alert fired.
+        firing_since: Timestamp,
+        /// When the end of the breach was first seen.
+        since: Timestamp,
+    },
+    /// It is over.
+    Resolved {
+        /// When the alert had fired.
+        firing_since: Timestamp,
+        /// When it resolved.
+        at: Timestamp,
+    },
+}
+
+impl AlertState {
+    /// The state in one word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Inactive => "inactive",
+            Self::Pending { .. } => "pending",
+            Self::Firing { .. } => "firing",
+            Self::Recovering { .. } => "recovering",
+            Self::Resolved { .. } => "resolved",
+        }
+    }
+
+    /// When this state began; `None` while inactive.
+    pub fn since(&self) -> Option<Timestamp> {
+        match *self {
+            Self::Inactive => None,
+            Self::Pending { since } | Self::Firing { since } | Self::Recovering { since, .. } => {
+                Some(since)
+            }
+            Self::Resolved { at, .. } => Some(at),
+        }
+    }
+
+    /// Whether a person should care: firing, or recovering from it.
+    pub fn is_active(&self) -> bool {
+        matches!(self, Self::Firing { .. } | Self::Recovering { .. })
+    }
+}
+
+/// What is known of the data behind an alert; independent of its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertHealth {
+    /// There is data.
+    #[default]
+    Ok,
+    /// The sources report, and nothing happened.
+    Idle,
+    /// The sources are silent.
+    NoData,
+    /// The rule failed.
+    Error,
+}
+
+/// Names one alert for one label set, the same in every process and after every restart.
+///
+/// The first 16 bytes of SHA-256 over the alert's stored name and its sorted labels.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// The fingerprint of the alert `name` for `labels`.
+    pub fn of(name: &str, labels: &Labels) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(stored_name(name).as_bytes());
+        for (name, value) in labels.iter() {
+            for part in [name, value] {
+                hash.update((part.len() as u64).to_be_bytes());
+                hash.update(part.as_bytes());
+            }
+        }
+        Self(hex(&hash.finalize()[..16]))
+    }
+
+    /// 32 hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// An alert of one label set as it stands, for people and for programs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AlertStatus {
+    /// Name of the alert.
+    pub name: String,
+    /// Which one.
+    pub fingerprint: Fingerprint,
+    /// The service it belongs to, if any.
+    pub service: Option<Service>,
+    /// The label set it is about.
+    pub labels: Labels,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub state: AlertState,
+    /// What is known of its data.
+    pub health: AlertHealth,
+    /// The number that decided last, if there is one.
+    pub value: Option<f64>,
+    /// What it was held against.
+    pub threshold: Option<f64>,
+    /// One sentence with the numbers.
+    pub summary: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_the_same_for_both_spellings_and_for_no_other_label_set() {
+        let labels = Labels::from_pairs([("service", "a"), ("zone", "bc")]);
+        let print = Fingerprint::of("x.latency_ms", &labels);
+        assert_eq!(print, Fingerprint::of("x_latency_ms", &labels));
+        let moved = Labels::from_pairs([("service", "ab"), ("zone", "c")]);
+        assert_ne!(print, Fingerprint::of("x.latency_ms", &moved));
+        assert_eq!(print.as_str().len(), 32);
+    }
+}

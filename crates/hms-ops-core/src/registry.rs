@@ -1,0 +1,361 @@
+//! The metric registry: every counter, gauge and histogram of a process.
+//!
+//! It is a [`metrics::Recorder`], so `metrics::counter!` and its kin from any crate land here too.
+//! Writing goes to striped cells (see [`crate::striped`]); a lock is taken only to make a series
+//! and to read all of them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use crate::labels::Labels;
+use crate::metric::{Budget, Counter, Gauge, Metric};
+use crate::name::{Unit, stored_name};
+use crate::striped::Count;
+
+mod cell;
+mod recorder;
+
+pub(crate) use cell::{CounterCell, GaugeCell, HistogramCell};
+pub use cell::{HistogramPoint, MAX_EDGES};
+
+/// How many series a registry holds unless told otherwise.
+pub const DEFAULT_MAX_SERIES: usize = 20_000;
+/// The label of the one series per metric that takes what is over the limit.
+pub const OVERFLOW: &str = "hms_ops_overflow";
+
+/// A set of metrics that are sampled and exposed together. Cheap to clone.
+///
+/// ```
+/// use hms_ops_core::registry::Registry;
+///
+/// let registry = Registry::new();
+/// registry.counter("claims").increment(2);
+/// registry.metric("eligibility.latency_ms").budget(300.0).record(120.0);
+/// let families = registry.snapshot();
+/// assert_eq!(families[0].name, "claims".into());
+/// assert_eq!(families[1].name, "eligibility_latency_ms".into());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Registry(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    families: RwLock<BTreeMap<Arc<str>, Family>>,
+    max_series: OnceLock<usize>,
+    refused: Count,
+    conflicts: Count,
+}
+
+#[derive(Debug, Default)]
+struct Family {
+    help: Option<Arc<str>>,
+    budgets: Vec<Budget>,
+    cells: HashMap<Labels, Cell>,
+}
+
+#[derive(Clone, Debug)]
+enum Cell {
+    Counter(Arc<CounterCell>),
+    Gauge(Arc<GaugeCell>),
+    Histogram(Arc<HistogramCell>),
+}
+
+/// What kind of metric a family is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, save for a restart.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Distribution of recorded values.
+    Histogram,
+}
+
+/// All series of one metric, as read at one moment.
+#[derive(Clone, Debug)]
+pub struct FamilySnapshot {
+    /// Stored name.
+    pub name: Arc<str>,
+    /// Kind of all its series.
+    pub kind: Kind,
+    /// What the metric means, if somebody said so.
+    pub help: Option<Arc<str>>,
+    /// Label set (without the name) and value of each series, sorted by labels.
+    pub series: Vec<(Labels, Point)>,
+}
+
+/// The value of one series.
+#[derive(Clone, Debug)]
+pub enum Point {
+    /// Of a counter or a gauge.
+    Number(f64),
+    /// Of a histogram.
+    Histogram(HistogramPoint),
+}
+
+impl Registry {
+    /// An empty registry that holds at most [`DEFAULT_MAX_SERIES`] series.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty registry that holds at most `max` series, besides one overflow series a metric.
+    pub fn with_max_series(max: usize) -> Self {
+        let registry = Self::new();
+        registry.0.max_series.set(max).expect("a new registry has no limit yet");
+        registry
+    }
+
+    /// The registry of the process, which [`Metric::new`] uses.
+    pub fn global() -> &'static Self {
+        static GLOBAL: OnceLock<Registry> = OnceLock::new();
+        GLOBAL.get_or_init(Self::new)
+    }
+
+    /// A metric whose values have a distribution: latencies, sizes.
+    pub fn metric(&self, name: &str) -> Metric {
+        Metric::in_registry(self.clone(), name)
+    }
+
+    /// A number that only grows.
+    pub fn counter(&self, name: &str) -> Counter {
+        Counter::in_registry(self.clone(), name)
+    }
+
+    /// A number that goes up and down.
+    pub fn gauge(&self, name: &str) -> Gauge {
+        Gauge::in_registry(self.clone(), name)
+    }
+
+    /// Says what a metric means; shown as `# HELP`.
+    pub fn describe(&self, name: &str, help: &str) {
+        self.change(name, |family| family.help = Some(help.into()));
+    }
+
+    /// The budgets declared so far: stored metric name and budget, sorted by name. The last
+    /// declared of a metric counts.
+    pub fn budgets(&self) -> Vec<(Arc<str>, Budget)> {
+        let families = self.0.families.read().unwrap_or_else(PoisonError::into_inner);
+        families
+            .iter()
+            .filter_map(|(name, family)| Some((name.clone(), *family.budgets.last()?)))
+            .collect()
+    }
+
+    /// Reads every series. A metric with a budget that has not recorded yet reads as empty, not as
+    /// absent: it reports, and nothing happened.
+    pub fn snapshot(&self) -> Vec<FamilySnapshot> {
+        let families = self.0.families.read().unwrap_or_else(PoisonError::into_inner);
+        families.iter().filter_map(|(name, family)| family.read(name)).collect()
+    }
+
+    /// How many registrations of new series were sent to an overflow series.
+    pub fn refused(&self) -> u64 {
+        self.0.refused.get()
+    }
+
+    /// How often a name was asked for as another kind than it has; such values are not kept.
+    pub fn conflicts(&self) -> u64 {
+        self.0.conflicts.get()
+    }
+
+    pub(crate) fn declare_budget(&self, name: &str, budget: Budget) {
+        self.change(name, |family| {
+            family.budgets.retain(|known| known.limit != budget.limit);
+            family.budgets.push(budget);
+            for cell in family.cells.values() {
+                if let Cell::Histogram(histogram) = cell {
+                    histogram.add_edge(budget.limit);
+                }
+            }
+        });
+    }
+
+    pub(crate) fn counter_cell(&self, name: &str, labels: &Labels) -> Arc<CounterCell> {
+        self.cell(
+            name,
+            labels,
+            |cell| if let Cell::Counter(c) = cell { Some(c.clone()) } else { None },
+            |_| Cell::Counter(Arc::default()),
+        )
+    }
+
+    pub(crate) fn gauge_cell(&self, name: &str, labels: &Labels) -> Arc<GaugeCell> {
+        self.cell(
+            name,
+            labels,
+            |cell| if let Cell::Gauge(c) = cell { Some(c.clone()) } else { None },
+            |_| Cell::Gauge(Arc::default()),
+        )
+    }
+
+    pub(crate) fn histogram_cell(&self, name: &str, labels: &Labels) -> Arc<HistogramCell> {
+        self.cell(
+            name,
+            labels,
+            |cell| if let Cell::Histogram(c) = cell { Some(c.clone()) } else { None },
+            |family| Cell::Histogram(Arc::new(family.new_histogram(name))),
+        )
+    }
+
+    fn change(&self, name: &str, change: impl FnOnce(&mut Family)) {
+        let mut families = self.0.families.write().unwrap_or_else(PoisonError::into_inner);
+        change(families.entry(stored_name(name).into()).or_default());
+    }
+
+    /// Finds or makes a series; a series over the limit becomes the metric's overflow series, one
+    /// of another kind a cell that nobody reads.
+    fn cell<T>(
+        &self,
+        name: &str,
+        labels: &Labels,
+        pick: impl Fn(&Cell) -> Option<T>,
+        make: impl Fn(&Family) -> Cell,
+    ) -> T {
+        let name = stored_name(name);
+        let found = {
+            let families = self.0.families.read().unwrap_or_else(PoisonError::into_inner);
+            families.get(&*name).and_then(|f| f.cells.get(labels).and_then(&pick))
+        };
+        if let Some(found) = found {
+            return found;
+        }
+        let mut families = self.0.families.write().unwrap_or_else(PoisonError::into_inner);
+        let series: usize = families.values().map(|f| f.cells.len()).sum();
+        let full = series >= *self.0.max_series.get_or_init(|| DEFAULT_MAX_SERIES);
+        let family = families.entry(name.into()).or_default();
+        let fresh = make(family);
+        let same_kind = family.cells.values().all(|cell| cell.kind() == fresh.kind());
+        if !same_kind {
+            self.0.conflicts.add(1);
+            return pick(&fresh).expect("`make` makes what `pick` picks");
+        }
+        let labels = if full && !family.cells.contains_key(labels) {
+            self.0.refused.add(1);
+            Labels::from_pairs([(OVERFLOW, "true")])
+        } else {
+            labels.clone()
+        };
+        pick(family.cells.entry(labels).or_insert(fresh)).expect("all cells have the same kind")
+    }
+}
+
+impl Cell {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Counter(_) => Kind::Counter,
+            Self::Gauge(_) => Kind::Gauge,
+            Self::Histogram(_) => Kind::Histogram,
+        }
+    }
+
+    fn read(&self) -> Point {
+        match self {
+            Self::Counter(cell) => Point::Number(cell.get() as f64),
+            Self::Gauge(cell) => Point::Number(cell.get()),
+            Self::Histogram(cell) => Point::Histogram(cell.read()),
+        }
+    }
+}
+
+impl Family {
+    fn new_histogram(&self, name: &str) -> HistogramCell {
+        let histogram = HistogramCell::new(cell::default_edges(Unit::of(name)));
+        for budget in &self.budgets {
+            histogram.add_edge(budget.limit);
+        }
+        histogram
+    }
+
+    fn read(&self, name: &Arc<str>) -> Option<FamilySnapshot> {
+        let mut series: Vec<_> =
+            self.cells.iter().map(|(labels, cell)| (labels.clone(), cell.read())).collect();
+        series.sort_by(|a, b| a.0.cmp(&b.0));
+        if series.is_empty() && !self.budgets.is_empty() {
+            series.push((Labels::empty(), Point::Histogram(self.new_histogram(name).read())));
+        }
+        let kind = match self.cells.values().next() {
+            Some(cell) => cell.kind(),
+            None if series.is_empty() => return None,
+            None => Kind::Histogram,
+        };
+        Some(FamilySnapshot { name: name.clone(), kind, help: self.help.clone(), series })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only_histogram(registry: &Registry) -> HistogramPoint {
+        let families = registry.snapshot();
+        match &families[0].series[0].1 {
+            Point::Histogram(h) => h.clone(),
+            Point::Number(n) => panic!("a number: {n}"),
+        }
+    }
+
+    #[test]
+    fn a_budget_is_an_exact_bucket_edge() {
+        let registry = Registry::new();
+        let metric = registry.metric("latency_ms").budget(317.0);
+        for v in [316.9, 317.0, 317.1] {
+            metric.record(v);
+        }
+        assert_eq!(only_histogram(&registry).at_or_below(317.0), Some(2));
+        assert_eq!(only_histogram(&registry).count(), 3);
+    }
+
+    #[test]
+    fn a_budget_declared_after_the_first_value_still_gets_its_edge_and_loses_nothing() {
+        let registry = Registry::new();
+        let early = registry.metric("latency_ms");
+        early.record(10.0);
+        let late = registry.metric("latency_ms").budget(317.0);
+        early.record(316.0);
+        late.record(318.0);
+
+        let h = only_histogram(&registry);
+        assert_eq!((h.count(), h.sum), (3, 644.0));
+        assert_eq!(h.at_or_below(317.0), Some(2));
+    }
+
+    #[test]
+    fn a_metric_with_a_budget_that_never_recorded_reads_as_empty_not_as_absent() {
+        let registry = Registry::new();
+        let _metric = registry.metric("latency_ms").budget(300.0);
+        assert_eq!(only_histogram(&registry).count(), 0);
+    }
+
+    #[test]
+    fn over_the_limit_a_new_series_goes_to_the_overflow_series_and_old_ones_flow() {
+        let registry = Registry::with_max_series(1);
+        registry.counter("claims").label("state", "fl").increment(1);
+        registry.counter("claims").label("state", "ga").increment(2);
+        registry.counter("claims").label("state", "al").increment(3);
+        registry.counter("claims").label("state", "fl").increment(4);
+
+        let read: Vec<_> = registry.snapshot()[0]
+            .series
+            .iter()
+            .map(|(labels, point)| match point {
+                Point::Number(n) => (labels.to_string(), *n),
+                Point::Histogram(_) => panic!("a histogram"),
+            })
+            .collect();
+        let expected =
+            [("{hms_ops_overflow=\"true\"}".to_owned(), 5.0), ("{state=\"fl\"}".to_owned(), 5.0)];
+        assert_eq!(read, expected);
+        assert_eq!(registry.refused(), 2);
+    }
+
+    #[test]
+    fn a_name_keeps_its_first_kind_and_the_conflict_is_counted() {
+        let registry = Registry::new();
+        registry.counter("claims").increment(1);
+        registry.gauge("claims").set(7.0);
+        assert_eq!(registry.snapshot()[0].kind, Kind::Counter);
+        assert_eq!(registry.snapshot()[0].series.len(), 1);
+        assert_eq!(registry.conflicts(), 1);
+    }
+}

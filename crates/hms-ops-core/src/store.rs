@@ -1,0 +1,279 @@
+//! Where samples are kept: the trait [`Store`] and its oracle, [`MemoryStore`].
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::labels::Labels;
+use crate::matcher::Matcher;
+use crate::sample::{Sample, Value};
+use crate::time::{TimeRange, Timestamp};
+
+mod memory;
+
+pub use memory::MemoryStore;
+
+/// Keeps samples by series and finds them again.
+///
+/// A backend is finished when it passes `hms_ops_testkit::store`. What every backend promises:
+///
+/// - A sample is visible to `select` once the `commit` that carried it has resolved.
+/// - Per series, timestamps only grow. The same timestamp with the same value again is no error and
+///   changes nothing; with another value it is refused.
+/// - Series come in the order of their labels, samples in the order of their time.
+/// - Limits refuse new series only; those that exist keep flowing.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Begins a batch of samples. Dropped without `commit`, it leaves no sample behind.
+    fn appender(&self) -> Box<dyn Appender + '_>;
+
+    /// The series that all `matchers` accept and that have a sample in `range`.
+    ///
+    /// Cancel safe. The set reads lazily and may be dropped half-way.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the backend cannot be read.
+    async fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        hint: &SelectHint,
+    ) -> Result<Box<dyn SeriesSet>, StoreError>;
+
+    /// The label sets of the series that all `matchers` accept and that have a sample in `range`,
+    /// sorted.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the backend cannot be read.
+    async fn series(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<Labels>, StoreError>;
+
+    /// The label names of these series, sorted.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the backend cannot be read.
+    async fn label_names(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<String>, StoreError>;
+
+    /// The values that the label `name` has in these series, sorted.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the backend cannot be read.
+    async fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<String>, StoreError>;
+
+    /// How full the store is.
+    async fn stats(&self) -> StoreStats;
+}
+
+/// One batch of samples on its way into a [`Store`].
+pub trait Appender: Send {
+    /// The handle of a series, which is made if it is new. Costly next to [`Appender::append`]:
+    /// keep the handle and use it in later batches too.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::TooManySeries`] when the series is new and the store is full.
+    fn series(&mut self, labels: &Labels) -> Result<SeriesRef, StoreError>;
+
+    /// Adds one sample to the batch.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::UnknownSeries`] when the handle has expired: ask for it again.
+    /// [`StoreError::OutOfOrder`] and [`StoreError::Duplicate`] refuse this sample alone.
+    fn append(&mut self, series: SeriesRef, at: Timestamp, value: Value) -> Result<(), StoreError>;
+
+    /// Stores the batch; resolves at the durability that the backend promises.
+    fn commit(self: Box<Self>) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+}
+
+/// The handle of a series in one store. It expires when the series is dropped; `generation` keeps
+/// it from meaning the next series in the same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SeriesRef {
+    /// Which place.
+    pub id: u64,
+    /// Which series in that place.
+    pub generation: u32,
+}
+
+/// What a reader will do with the series, for backends that can save work by knowing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SelectHint {
+    /// Only the newest sample of each series in the range is wanted.
+    pub only_last: bool,
+}
+
+/// Series, one after the other, in the order of their labels.
+pub trait SeriesSet: Send {
+    /// Goes to the next series; `false` after the last.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the backend cannot be read.
+    fn advance(&mut self) -> Result<bool, StoreError>;
+
+    /// The labels of the current series.
+    fn labels(&self) -> &Labels;
+
+    /// Appends the current series' samples in the range to `into`, in the order of their time.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the backend cannot be read.
+    fn read(&mut self, into: &mut Vec<Sample>) -> Result<(), StoreError>;
+}
+
+/// How full a store is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Series held.
+    pub series: u64,
+    /// Samples held.
+    pub samples: u64,
+    /// New series refused because the store was full.
+    pub refused_series: u64,
+    /// Samples dropped to make room for newer ones.
+    pub dropped_samples: u64,
+}
+
+/// Why a store refused or failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "each message explains its fields")]
+pub enum StoreError {
+    /// The series is new and the store is full.
+    #[error("series {labels} is new and the limit of {limit} series is reached")]
+    TooManySeries { labels: Labels, limit: usize },
+
+    /// The handle has expired, or belongs to another store.
+    #[error("no series {} of generation {}", series.id, series.generation)]
+    UnknownSeries { series: SeriesRef },
+
+    /// A newer sample is there already.
+    #[error("sample of {labels} at {at} is older than the newest, at {newest}")]
+    OutOfOrder { labels: Labels, at: Timestamp, newest: Timestamp },
+
+    /// Another value is there already.
+    #[error("sample of {labels} at {at} has another value than the one stored")]
+    Duplicate { labels: Labels, at: Timestamp },
+
+    /// The backend could not be reached, read or written.
+    #[error("the store failed: {0}")]
+    Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Conveniences over [`Store`]; never implemented by hand.
+#[async_trait]
+pub trait StoreExt: Store {
+    /// Appends one sample and waits until it is durable.
+    ///
+    /// # Errors
+    ///
+    /// As [`Appender::series`] and [`Appender::append`].
+    async fn append_one(
+        &self,
+        labels: &Labels,
+        at: Timestamp,
+        value: impl Into<Value> + Send,
+    ) -> Result<(), StoreError> {
+        let commit = {
+            let mut appender = self.appender();
+            let series = appender.series(labels)?;
+            appender.append(series, at, value.into())?;
+            appender.commit()
+        };
+        commit.await
+    }
+
+    /// Reads all series that `matchers` accept in `range`, sorted by labels.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::select`].
+    async fn collect(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<(Labels, Vec<Sample>)>, StoreError> {
+        let mut set = self.select(matchers, range, &SelectHint::default()).await?;
+        let mut all = Vec::new();
+        while set.advance()? {
+            let mut samples = Vec::new();
+            set.read(&mut samples)?;
+            all.push((set.labels().clone(), samples));
+        }
+        Ok(all)
+    }
+}
+
+impl<T: Store + ?Sized> StoreExt for T {}
+
+macro_rules! forward {
+    ($($pointer:ident),*) => {$(
+        #[async_trait]
+        impl<T: Store + ?Sized> Store for $pointer<T> {
+            fn appender(&self) -> Box<dyn Appender + '_> {
+                (**self).appender()
+            }
+
+            async fn select(
+                &self,
+                matchers: &[Matcher],
+                range: TimeRange,
+                hint: &SelectHint,
+            ) -> Result<Box<dyn SeriesSet>, StoreError> {
+                (**self).select(matchers, range, hint).await
+            }
+
+            async fn series(
+                &self,
+                matchers: &[Matcher],
+                range: TimeRange,
+            ) -> Result<Vec<Labels>, StoreError> {
+                (**self).series(matchers, range).await
+            }
+
+            async fn label_names(
+                &self,
+                matchers: &[Matcher],
+                range: TimeRange,
+            ) -> Result<Vec<String>, StoreError> {
+                (**self).label_names(matchers, range).await
+            }
+
+            async fn label_values(
+                &self,
+                name: &str,
+                matchers: &[Matcher],
+                range: TimeRange,
+            ) -> Result<Vec<String>, StoreError> {
+                (**self).label_values(name, matchers, range).await
+            }
+
+            async fn stats(&self) -> StoreStats {
+                (**self).stats().await
+            }
+        }
+    )*};
+}
+
+forward!(Arc, Box);
