@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::name::{Service, stored_name};
+use crate::sample::Sample;
 use crate::store::{SeriesSet, StoreError};
 use crate::time::Timestamp;
 
@@ -109,6 +110,35 @@ pub struct EventDelta {
     pub count: f64,
     /// Sum of their values.
     pub sum: f64,
+}
+
+/// What happened between the reports of a cumulative count and sum. A count that falls began anew:
+/// all it says happened since.
+///
+/// `counts` and `sums` are the `_count` and `_sum` samples of one series, ascending in time; reports
+/// that lack either are left out, and a staleness marker ends what came before it.
+pub fn deltas(counts: &[Sample], sums: &[Sample]) -> Vec<EventDelta> {
+    let mut sums = sums.iter().peekable();
+    let mut last: Option<(f64, f64)> = None;
+    let mut all = Vec::new();
+    for sample in counts {
+        while sums.next_if(|s| s.at < sample.at).is_some() {}
+        let sum = sums.peek().filter(|s| s.at == sample.at).map(|s| &s.value);
+        let (Some(count), Some(sum)) = (sample.value.as_float(), sum.and_then(|v| v.as_float()))
+        else {
+            continue;
+        };
+        if !count.is_finite() || !sum.is_finite() {
+            continue;
+        }
+        if let Some((last_count, last_sum)) = last {
+            let reset = count < last_count;
+            let (base_count, base_sum) = if reset { (0.0, 0.0) } else { (last_count, last_sum) };
+            all.push(EventDelta { at: sample.at, count: count - base_count, sum: sum - base_sum });
+        }
+        last = Some((count, sum));
+    }
+    all
 }
 
 /// What a rule answers for one label set.
@@ -322,5 +352,21 @@ mod tests {
         let moved = Labels::from_pairs([("service", "ab"), ("zone", "c")]);
         assert_ne!(print, Fingerprint::of("x.latency_ms", &moved));
         assert_eq!(print.as_str().len(), 32);
+    }
+
+    #[test]
+    fn a_restarted_source_counts_from_zero() {
+        let samples = |values: &[f64]| -> Vec<Sample> {
+            values
+                .iter()
+                .enumerate()
+                .map(|(i, v)| Sample { at: Timestamp::from_millis(i as i64), value: (*v).into() })
+                .collect()
+        };
+        let counts = samples(&[10.0, 12.0, 3.0]);
+        let sums = samples(&[1000.0, 1300.0, 90.0]);
+        let all = deltas(&counts, &sums);
+        assert_eq!(all[0], EventDelta { at: Timestamp::from_millis(1), count: 2.0, sum: 300.0 });
+        assert_eq!(all[1], EventDelta { at: Timestamp::from_millis(2), count: 3.0, sum: 90.0 });
     }
 }

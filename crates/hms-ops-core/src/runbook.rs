@@ -167,6 +167,13 @@ pub trait Capability: fmt::Debug + Send + Sync + 'static {
     /// What it is called in policies and calls.
     fn name(&self) -> &str;
 
+    /// Checks that a grant makes sense; called when a policy is read, not at each call.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names the key at fault.
+    fn check_grant(&self, grant: &Json) -> Result<(), String>;
+
     /// Checks the arguments against the limits that the policy grants; called before the intent
     /// is written.
     ///
@@ -180,7 +187,16 @@ pub trait Capability: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// A sentence that says what failed.
-    async fn invoke(&self, execution: &Execution, args: Json) -> Result<Json, String>;
+    async fn invoke(&self, invocation: &Invocation<'_>, args: Json) -> Result<Json, String>;
+}
+
+/// Which call of which run a capability carries out; known from the socket, not from the message.
+#[derive(Clone, Copy, Debug)]
+pub struct Invocation<'a> {
+    /// The run.
+    pub execution: &'a Execution,
+    /// The number of the call within the run, from 1.
+    pub call: u64,
 }
 
 /// What a runbook is given: what happened, and what it may call.

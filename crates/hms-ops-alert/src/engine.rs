@@ -1,0 +1,258 @@
+//! The engine: asks every rule at each tick, and says what follows.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use hms_ops_core::alert::{
+    AlertHealth, AlertRule, AlertState, AlertStatus, Condition, Fingerprint, InputData, RuleError,
+    RuleSpec, TickContext, Verdict,
+};
+use hms_ops_core::labels::{Labels, SERVICE};
+use hms_ops_core::ledger::{Event, History};
+use hms_ops_core::name::{Service, same_name};
+use hms_ops_core::notify::Notification;
+use hms_ops_core::store::SeriesSet;
+use hms_ops_core::time::Timestamp;
+
+use crate::state::step;
+
+/// What is added to an alert's name for the alert that its data is missing.
+pub const NO_DATA_SUFFIX: &str = ".no_data";
+
+/// Rules and the alerts that they have raised. No clock and no I/O: see [`Engine::tick`].
+///
+/// ```
+/// use hms_ops_alert::{BudgetRule, Engine};
+/// use hms_ops_core::{alert::InputData, metric::Budget, time::Timestamp};
+///
+/// let mut engine = Engine::new();
+/// engine.add_rule(Box::new(BudgetRule::new("latency_ms", Budget::new(300.0))));
+/// let tick = engine.tick(Timestamp::from_millis(0), &[vec![InputData::Events(vec![])]]);
+/// assert!(tick.transitions.is_empty());
+/// ```
+#[derive(Debug, Default)]
+pub struct Engine {
+    rules: Vec<Ruled>,
+    restored: BTreeMap<Fingerprint, AlertStatus>,
+    bindings: Vec<(String, String)>,
+    receivers: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Ruled {
+    rule: Box<dyn AlertRule>,
+    alerts: BTreeMap<Fingerprint, AlertStatus>,
+}
+
+/// What follows from one tick. The caller writes it to the ledger, all at once, before it starts a
+/// run or sends a notification.
+#[derive(Debug, Default, PartialEq)]
+pub struct Tick {
+    /// Changes of state or health, each a [`Event::Transition`].
+    pub transitions: Vec<Event>,
+    /// Receiver and message, for people.
+    pub notifications: Vec<(String, Notification)>,
+    /// Runbook and the alert that it answers.
+    pub runs: Vec<(String, AlertStatus)>,
+}
+
+impl Engine {
+    /// Without rules, runbooks and receivers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Goes on where the ledger's history ends: alerts keep their state and its `since`.
+    pub fn restore(&mut self, history: &History) {
+        self.restored = history.alerts.clone();
+    }
+
+    /// Adds a rule; returns its place in [`Engine::tick`]'s inputs.
+    pub fn add_rule(&mut self, rule: Box<dyn AlertRule>) -> usize {
+        let name = rule.spec().name.clone();
+        let no_data = format!("{name}{NO_DATA_SUFFIX}");
+        let own = |alert: &AlertStatus| [&name, &no_data].iter().any(|n| same_name(&alert.name, n));
+        let alerts = self.restored.iter().filter(|(_, alert)| own(alert));
+        let alerts = alerts.map(|(print, alert)| (print.clone(), alert.clone())).collect();
+        self.rules.push(Ruled { rule, alerts });
+        self.rules.len() - 1
+    }
+
+    /// Fills the windows of a rule from stored history.
+    ///
+    /// # Errors
+    ///
+    /// As [`AlertRule::warm_up`].
+    pub fn warm_up(
+        &mut self,
+        rule: usize,
+        input: usize,
+        history: &mut dyn SeriesSet,
+    ) -> Result<(), RuleError> {
+        self.rules[rule].rule.warm_up(input, history)
+    }
+
+    /// Binds a runbook to an alert, in either spelling: it runs when the alert fires.
+    pub fn bind(&mut self, alert: &str, runbook: &str) {
+        self.bindings.push((alert.to_owned(), runbook.to_owned()));
+    }
+
+    /// Adds a receiver of all notifications.
+    pub fn add_receiver(&mut self, name: &str) {
+        self.receivers.push(name.to_owned());
+    }
+
+    /// The rules, in the order of [`Engine::tick`]'s inputs.
+    pub fn rules(&self) -> impl ExactSizeIterator<Item = &RuleSpec> {
+        self.rules.iter().map(|ruled| ruled.rule.spec())
+    }
+
+    /// Every alert as it stands, with its newest numbers; sorted by rule and fingerprint.
+    pub fn alerts(&self) -> impl Iterator<Item = &AlertStatus> {
+        self.rules.iter().flat_map(|ruled| ruled.alerts.values())
+    }
+
+    /// Decides for the instant `at`. `inputs` has what was read for each rule, in their order.
+    pub fn tick(&mut self, at: Timestamp, inputs: &[Vec<InputData>]) -> Tick {
+        let mut tick = Tick::default();
+        for (ruled, inputs) in self.rules.iter_mut().zip(inputs) {
+            for (alert, before) in ruled.tick(at, inputs) {
+                let from = before.word().to_owned();
+                tick.transitions.push(Event::Transition { from, alert: alert.clone() });
+                let told = match alert.state {
+                    AlertState::Firing { .. } => !before.is_active(),
+                    AlertState::Resolved { .. } => before.is_active(),
+                    _ => false,
+                };
+                if !told {
+                    continue;
+                }
+                if let AlertState::Firing { .. } = alert.state {
+                    let bound = self.bindings.iter().filter(|(on, _)| same_name(on, &alert.name));
+                    tick.runs.extend(bound.map(|(_, runbook)| (runbook.clone(), alert.clone())));
+                }
+                for receiver in &self.receivers {
+                    let notification = notification(at, &alert, receiver);
+                    tick.notifications.push((receiver.clone(), notification));
+                }
+            }
+        }
+        tick
+    }
+}
+
+/// The key names incident, state and receiver, so it is the same however often it is sent.
+fn notification(at: Timestamp, alert: &AlertStatus, receiver: &str) -> Notification {
+    let incident = match alert.state {
+        AlertState::Firing { since } => since,
+        AlertState::Recovering { firing_since, .. } | AlertState::Resolved { firing_since, .. } => {
+            firing_since
+        }
+        _ => at,
+    };
+    let (print, incident, word) = (&alert.fingerprint, incident.as_millis(), alert.state.word());
+    let key = format!("{print}/{incident}/{word}/{receiver}");
+    Notification { key, at, alert: alert.clone() }
+}
+
+impl Ruled {
+    /// The alerts whose state or health changed, each with the state before.
+    fn tick(&mut self, at: Timestamp, inputs: &[InputData]) -> Vec<(AlertStatus, AlertState)> {
+        let spec = self.rule.spec().clone();
+        let mut changed = Vec::new();
+        for verdict in self.verdicts(at, inputs) {
+            // That data is missing is an alert of its own, which fires and resolves at once.
+            let missing = match verdict.condition {
+                Condition::NoData => Condition::Breach,
+                Condition::Error(_) => verdict.condition.clone(),
+                _ => Condition::Ok,
+            };
+            let no_data = format!("{}{NO_DATA_SUFFIX}", spec.name);
+            let print = Fingerprint::of(&no_data, &verdict.labels);
+            if missing == Condition::Breach || self.alerts.contains_key(&print) {
+                let verdict =
+                    Verdict { condition: missing, value: None, threshold: None, ..verdict.clone() };
+                let timing = (Duration::ZERO, Duration::ZERO);
+                changed.extend(self.apply(&no_data, &spec, timing, verdict, at));
+            }
+            let timing = (spec.hold, spec.recover);
+            changed.extend(self.apply(&spec.name, &spec, timing, verdict, at));
+        }
+        changed
+    }
+
+    /// Asks the rule; one that panics, or reports a label set twice, has an error for all it knows.
+    fn verdicts(&mut self, at: Timestamp, inputs: &[InputData]) -> Vec<Verdict> {
+        let mut verdicts: Vec<Verdict> = Vec::new();
+        let cx = TickContext { at, inputs };
+        let rule = &mut self.rule;
+        let error = match catch_unwind(AssertUnwindSafe(|| rule.evaluate(&cx, &mut verdicts))) {
+            Err(panic) => format!("the rule panicked: {}", panic_message(&*panic)),
+            Ok(()) => {
+                let mut seen: Vec<&Labels> = verdicts.iter().map(|v| &v.labels).collect();
+                seen.sort();
+                match seen.windows(2).find(|pair| pair[0] == pair[1]) {
+                    Some(pair) => format!("the rule reported {} twice", pair[0]),
+                    None => return verdicts,
+                }
+            }
+        };
+        tracing::error!(rule = %self.rule.spec().name, "{error}");
+        let name = &self.rule.spec().name;
+        let known = self.alerts.values().filter(|alert| same_name(&alert.name, name));
+        known
+            .map(|alert| Verdict {
+                labels: alert.labels.clone(),
+                condition: Condition::Error(error.clone()),
+                value: None,
+                threshold: alert.threshold,
+                summary: error.clone(),
+            })
+            .collect()
+    }
+
+    fn apply(
+        &mut self,
+        name: &str,
+        spec: &RuleSpec,
+        (hold, recover): (Duration, Duration),
+        verdict: Verdict,
+        at: Timestamp,
+    ) -> Option<(AlertStatus, AlertState)> {
+        let fingerprint = Fingerprint::of(name, &verdict.labels);
+        let service = spec.service.clone();
+        let service = service.or_else(|| verdict.labels.get(SERVICE).map(Service::from));
+        let alert = self.alerts.entry(fingerprint.clone()).or_insert_with(|| AlertStatus {
+            name: name.to_owned(),
+            fingerprint,
+            service,
+            labels: verdict.labels.clone(),
+            state: AlertState::Inactive,
+            health: AlertHealth::Ok,
+            value: None,
+            threshold: None,
+            summary: String::new(),
+        });
+        let before = (alert.state, alert.health);
+        alert.state = step(alert.state, &verdict.condition, at, hold, recover);
+        alert.health = match verdict.condition {
+            Condition::Ok | Condition::Breach => AlertHealth::Ok,
+            Condition::Idle => AlertHealth::Idle,
+            Condition::NoData => AlertHealth::NoData,
+            Condition::Error(_) => AlertHealth::Error,
+        };
+        alert.value = verdict.value;
+        alert.threshold = verdict.threshold;
+        alert.summary = verdict.summary;
+        ((alert.state, alert.health) != before).then(|| (alert.clone(), before.0))
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
+}

@@ -1,0 +1,5 @@
+//! Rules: what is decided at each tick.
+
+mod budget;
+
+pub use budget::BudgetRule;

@@ -1,0 +1,6 @@
+//! What a user sees of rules, engine and notifiers.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod delivery;
+mod incident;
