@@ -1,1 +1,8 @@
 //! Brings samples and spans in from outside: scraping, parsers, the ingest routes.
+
+mod client;
+pub mod exposition;
+pub mod otlp;
+pub mod scrape;
+
+pub use client::ClientError;

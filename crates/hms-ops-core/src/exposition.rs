@@ -31,8 +31,9 @@ impl Format {
 
 /// Writes all families.
 ///
-/// In OpenMetrics a counter's name must end in `_total`; one that does not is written as `unknown`,
-/// so that it has the same name in both formats.
+/// In OpenMetrics a counter's name must end in `_total`, and what is before that must not be another
+/// family; a counter of another name is written as `unknown`, so that it has the same name in both
+/// formats.
 ///
 /// ```
 /// use hms_ops_core::{exposition::{encode, Format}, registry::Registry};
@@ -44,8 +45,15 @@ impl Format {
 /// ```
 pub fn encode(families: &[FamilySnapshot], format: Format) -> String {
     let mut out = String::with_capacity(4096);
+    let unknown = |name: &str| {
+        let taken = |stem: &str| families.iter().any(|family| *family.name == *stem);
+        name.strip_suffix("_total").is_none_or(taken)
+    };
     for family in families {
-        write_family(&mut out, family, format).expect("a String takes every write");
+        let open_counter =
+            format == Format::OpenMetrics && family.kind == Kind::Counter && unknown(&family.name);
+        let kind = if open_counter { "unknown" } else { family.kind.word() };
+        write_family(&mut out, family, kind, format).expect("a String takes every write");
     }
     if format == Format::OpenMetrics {
         out.push_str("# EOF\n");
@@ -53,16 +61,16 @@ pub fn encode(families: &[FamilySnapshot], format: Format) -> String {
     out
 }
 
-fn write_family(out: &mut String, family: &FamilySnapshot, format: Format) -> fmt::Result {
+fn write_family(
+    out: &mut String,
+    family: &FamilySnapshot,
+    kind: &str,
+    format: Format,
+) -> fmt::Result {
     let name = &*family.name;
-    let (described, kind) = match (format, family.kind) {
-        (Format::OpenMetrics, Kind::Counter) => match name.strip_suffix("_total") {
-            Some(stem) => (stem, "counter"),
-            None => (name, "unknown"),
-        },
-        (_, Kind::Counter) => (name, "counter"),
-        (_, Kind::Gauge) => (name, "gauge"),
-        (_, Kind::Histogram) => (name, "histogram"),
+    let described = match (format, kind) {
+        (Format::OpenMetrics, "counter") => name.strip_suffix("_total").unwrap_or(name),
+        _ => name,
     };
     if let Some(help) = &family.help {
         let help = help.replace('\\', "\\\\").replace('\n', "\\n");
@@ -167,11 +175,13 @@ mod tests {
     fn a_counter_keeps_its_name_in_both_formats() {
         let registry = Registry::new();
         registry.counter("claims").increment(1);
+        registry.counter("claims_total").increment(3);
         registry.counter("paid_total").increment(2);
         let text = encode(&registry.snapshot(), Format::OpenMetrics);
         assert_eq!(
             text,
-            "# TYPE claims unknown\nclaims 1\n# TYPE paid counter\npaid_total 2\n# EOF\n"
+            "# TYPE claims unknown\nclaims 1\n# TYPE claims_total unknown\nclaims_total 3\n\
+             # TYPE paid counter\npaid_total 2\n# EOF\n"
         );
     }
 

@@ -71,6 +71,17 @@ pub enum Kind {
     Histogram,
 }
 
+impl Kind {
+    /// The kind in one word, as in exposition.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
 /// All series of one metric, as read at one moment.
 #[derive(Clone, Debug)]
 pub struct FamilySnapshot {

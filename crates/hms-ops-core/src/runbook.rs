@@ -234,7 +234,7 @@ impl RunbookContext {
     /// [`RunbookError::Failed`] when they do not have the shape of `T`.
     pub fn params<T: DeserializeOwned>(&self) -> Result<T, RunbookError> {
         T::deserialize(&self.execution.params)
-            .map_err(|e| RunbookError::Failed(format!("the parameters do not fit: {e}")))
+            .map_err(|e| RunbookError::failed(format_args!("the parameters do not fit: {e}")))
     }
 
     /// Traffic, through the host's policy and the guards of every shift.
@@ -340,8 +340,8 @@ pub enum RunbookError {
     Call { capability: String, reason: String },
 
     /// The runbook says so.
-    #[error("{0}")]
-    Failed(String),
+    #[error("{reason}")]
+    Failed { reason: String },
 
     /// The runbook cannot do that.
     #[error("this runbook cannot be taken back")]
@@ -351,19 +351,19 @@ pub enum RunbookError {
 impl RunbookError {
     /// A failure in the runbook's own words.
     pub fn failed(reason: impl fmt::Display) -> Self {
-        Self::Failed(reason.to_string())
+        Self::Failed { reason: reason.to_string() }
     }
 }
 
 impl From<String> for RunbookError {
     fn from(reason: String) -> Self {
-        Self::Failed(reason)
+        Self::Failed { reason }
     }
 }
 
 impl From<&str> for RunbookError {
     fn from(reason: &str) -> Self {
-        Self::Failed(reason.to_owned())
+        Self::Failed { reason: reason.to_owned() }
     }
 }
 

@@ -72,7 +72,7 @@ impl From<f64> for Value {
 ///
 /// Bucket `i` of schema `s` in `-4..=8` holds observations in `(base^(i-1), base^i]` with
 /// `base = 2^(2^-s)`; schema `-53` has the upper edges in `custom_edges` instead.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Histogram {
     /// Resolution of the buckets.
     pub schema: i8,
@@ -92,6 +92,25 @@ pub struct Histogram {
     pub custom_edges: Vec<f64>,
     /// What is known about a reset before this sample.
     pub reset: CounterReset,
+}
+
+/// Numbers are equal bit by bit, so that a histogram whose sum is a NaN equals itself.
+impl PartialEq for Histogram {
+    fn eq(&self, other: &Self) -> bool {
+        let numbers = |h: &Self| [h.zero_threshold, h.zero_count, h.count, h.sum].map(f64::to_bits);
+        let same = |a: &[(i32, f64)], b: &[(i32, f64)]| {
+            let bits = |(i, n): &(i32, f64)| (*i, n.to_bits());
+            a.iter().map(bits).eq(b.iter().map(bits))
+        };
+        (self.schema, self.reset, numbers(self)) == (other.schema, other.reset, numbers(other))
+            && same(&self.positive, &other.positive)
+            && same(&self.negative, &other.negative)
+            && self
+                .custom_edges
+                .iter()
+                .map(|e| e.to_bits())
+                .eq(other.custom_edges.iter().map(|e| e.to_bits()))
+    }
 }
 
 /// Whether a histogram's counts began anew since the sample before.

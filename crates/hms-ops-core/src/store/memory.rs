@@ -97,7 +97,7 @@ impl Default for MemoryStore {
 #[async_trait]
 impl Store for MemoryStore {
     fn appender(&self) -> Box<dyn Appender + '_> {
-        Box::new(Batch { store: self, samples: Vec::new() })
+        Box::new(Batch { store: self, samples: Vec::new(), last: HashMap::new() })
     }
 
     async fn select(
@@ -152,6 +152,8 @@ impl Store for MemoryStore {
 struct Batch<'a> {
     store: &'a MemoryStore,
     samples: Vec<(SeriesRef, Sample)>,
+    /// Where the batch's newest sample of each series is.
+    last: HashMap<SeriesRef, usize>,
 }
 
 impl Appender for Batch<'_> {
@@ -179,7 +181,7 @@ impl Appender for Batch<'_> {
         let Some(Series { labels, samples }) = known else {
             return Err(StoreError::UnknownSeries { series });
         };
-        let in_batch = self.samples.iter().rev().find(|(r, _)| *r == series).map(|(_, s)| s);
+        let in_batch = self.last.get(&series).map(|&place| &self.samples[place].1);
         match in_batch.or(samples.back()) {
             Some(last) if last.at > at => {
                 return Err(StoreError::OutOfOrder { labels: labels.clone(), at, newest: last.at });
@@ -194,6 +196,7 @@ impl Appender for Batch<'_> {
             _ => {}
         }
         drop(inner);
+        self.last.insert(series, self.samples.len());
         self.samples.push((series, Sample { at, value }));
         Ok(())
     }

@@ -1,0 +1,321 @@
+//! One HTTP/1.1 exchange with bounds on everything that the other side decides.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::str::FromStr;
+
+use bytes::Bytes;
+use flate2::write::GzDecoder;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+const MAX_HEADERS: usize = 100;
+const MAX_HEAD_BYTES: usize = 64 << 10;
+
+/// Where to connect and what to ask for: `http://host:port/path`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Endpoint {
+    url: String,
+    uri: Uri,
+}
+
+/// Why an exchange failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "each message explains its fields")]
+pub enum ClientError {
+    /// Nothing was sent.
+    #[error("{url:?} is not of the form http://host:port/path")]
+    Url { url: String },
+
+    /// Nothing was sent.
+    #[error("{url:?} asks for TLS, which is not supported: use http:// on a trusted network")]
+    Tls { url: String },
+
+    /// Nothing was sent; the URL is not shown.
+    #[error("a URL may not carry credentials")]
+    Credentials,
+
+    /// The address does not resolve or nobody listens.
+    #[error("cannot connect to {authority}")]
+    Connect { authority: String, source: io::Error },
+
+    /// The connection broke, or what came is not HTTP/1.1 with a head of sensible size.
+    #[error("the exchange broke off")]
+    Broken { source: hyper::Error },
+
+    /// The answer is not a success.
+    #[error("answered {status}")]
+    Status { status: StatusCode },
+
+    /// The answer points elsewhere.
+    #[error("answered {status}, redirects are not followed")]
+    Redirect { status: StatusCode },
+
+    /// The body is in an encoding that was not asked for.
+    #[error("content encoding {encoding:?} was not asked for")]
+    Encoding { encoding: String },
+
+    /// The body does not inflate.
+    #[error("the body is not valid gzip")]
+    Gzip { source: io::Error },
+
+    /// The body is longer than the limit, as sent or inflated.
+    #[error("the body has more than {limit} bytes")]
+    TooLong { limit: usize },
+}
+
+/// A successful answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) content_type: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Endpoint {
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// `host:port`, or `host` alone where the URL has no port.
+    pub(crate) fn authority(&self) -> &str {
+        self.uri.authority().map_or("", |authority| authority.as_str())
+    }
+
+    pub(crate) fn has_no_path(&self) -> bool {
+        self.uri.path_and_query().is_none_or(|path| path.as_str() == "/")
+    }
+
+    /// A request for this endpoint that closes its connection.
+    pub(crate) fn request(&self, body: Bytes) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
+        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
+        *request.uri_mut() = path.parse().unwrap_or_default();
+        let headers = request.headers_mut();
+        if let Ok(host) = HeaderValue::from_str(self.authority()) {
+            headers.insert(HOST, host);
+        }
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        request
+    }
+
+    /// Sends `request` and reads the answer, of which at most `limit` bytes are held.
+    ///
+    /// Cancel safe: dropped, it closes the connection. It has no deadline of its own.
+    pub(crate) async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        limit: usize,
+    ) -> Result<Answer, ClientError> {
+        let host = self.uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let address = (host, self.uri.port_u16().unwrap_or(80));
+        let stream = TcpStream::connect(address).await.map_err(|source| ClientError::Connect {
+            authority: self.authority().to_owned(),
+            source,
+        })?;
+        let (mut sender, connection) = http1::Builder::new()
+            .max_headers(MAX_HEADERS)
+            .max_header_size(MAX_HEAD_BYTES)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(broken)?;
+        let exchange = async {
+            let response = sender.send_request(request).await.map_err(broken)?;
+            read(response, limit).await
+        };
+        let connection = async {
+            // Its error reaches the exchange too, which may still have parts of the body to read.
+            let _ = connection.await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            answer = exchange => answer,
+            answer = connection => answer,
+        }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = ClientError;
+
+    fn from_str(url: &str) -> Result<Self, ClientError> {
+        let bad = || ClientError::Url { url: url.to_owned() };
+        // They would be shown with every status.
+        if url.contains('@') {
+            return Err(ClientError::Credentials);
+        }
+        let uri: Uri = url.parse().map_err(|_| bad())?;
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(ClientError::Tls { url: url.to_owned() }),
+            _ => return Err(bad()),
+        }
+        if uri.host().is_none_or(str::is_empty) {
+            return Err(bad());
+        }
+        Ok(Self { url: url.to_owned(), uri })
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.url, f)
+    }
+}
+
+async fn read(response: Response<Incoming>, limit: usize) -> Result<Answer, ClientError> {
+    let status = response.status();
+    if status.is_redirection() {
+        return Err(ClientError::Redirect { status });
+    }
+    if !status.is_success() {
+        return Err(ClientError::Status { status });
+    }
+    let header = |name| {
+        let value = response.headers().get(name).map(HeaderValue::as_bytes).unwrap_or_default();
+        String::from_utf8_lossy(value).into_owned()
+    };
+    let content_type = header(CONTENT_TYPE);
+    let encoding = header(CONTENT_ENCODING);
+    let mut sink = match encoding.to_ascii_lowercase().as_str() {
+        "" | "identity" => Sink::Plain(Bounded::new(limit)),
+        "gzip" => Sink::Gzip(Box::new(GzDecoder::new(Bounded::new(limit)))),
+        _ => return Err(ClientError::Encoding { encoding }),
+    };
+    let mut received = 0;
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        received += data.len();
+        if received > limit {
+            return Err(ClientError::TooLong { limit });
+        }
+        sink.write(&data)?;
+    }
+    Ok(Answer { content_type, body: sink.finish()? })
+}
+
+fn broken(source: hyper::Error) -> ClientError {
+    ClientError::Broken { source }
+}
+
+/// Takes a body as it comes.
+enum Sink {
+    Plain(Bounded),
+    Gzip(Box<GzDecoder<Bounded>>),
+}
+
+impl Sink {
+    fn write(&mut self, data: &[u8]) -> Result<(), ClientError> {
+        match self {
+            Self::Plain(bounded) => {
+                bounded.write_all(data).map_err(|_| ClientError::TooLong { limit: bounded.limit })
+            }
+            Self::Gzip(decoder) => {
+                let result = decoder.write_all(data);
+                result.map_err(|source| decoder.get_ref().blame(source))
+            }
+        }
+    }
+
+    fn finish(self) -> Result<Vec<u8>, ClientError> {
+        match self {
+            Self::Plain(bounded) => Ok(bounded.bytes),
+            Self::Gzip(mut decoder) => {
+                let result = decoder.try_finish();
+                result.map_err(|source| decoder.get_ref().blame(source))?;
+                let bounded = decoder.finish().map_err(|source| ClientError::Gzip { source })?;
+                Ok(bounded.bytes)
+            }
+        }
+    }
+}
+
+/// Bytes up to a limit; beyond it, writing fails.
+struct Bounded {
+    bytes: Vec<u8>,
+    limit: usize,
+    exceeded: bool,
+}
+
+impl Bounded {
+    fn new(limit: usize) -> Self {
+        Self { bytes: Vec::new(), limit, exceeded: false }
+    }
+
+    /// What an error of the decoder above is due to.
+    fn blame(&self, source: io::Error) -> ClientError {
+        if self.exceeded {
+            ClientError::TooLong { limit: self.limit }
+        } else {
+            ClientError::Gzip { source }
+        }
+    }
+}
+
+impl Write for Bounded {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + data.len() > self.limit {
+            self.exceeded = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let needed = self.bytes.len() + data.len();
+        if needed > self.bytes.capacity() {
+            // Doubles like `Vec`, but never past the limit.
+            let capacity = needed.max(2 * self.bytes.capacity()).min(self.limit);
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(data);
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_http_urls_are_taken() {
+        for (url, reason) in [
+            ("https://a:1/metrics", "asks for TLS, which is not supported"),
+            ("ftp://a/", "is not of the form http://host:port/path"),
+            ("/metrics", "is not of the form"),
+            ("a:9100", "is not of the form"),
+            ("http://user:secret@a/", "a URL may not carry credentials"),
+            ("http://a b/", "is not of the form"),
+        ] {
+            let error = url.parse::<Endpoint>().unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_request_asks_for_the_path_and_names_the_host() {
+        let endpoint: Endpoint = "http://[::1]:9100/metrics?full=1".parse().unwrap();
+        let request = endpoint.request(Bytes::new());
+        assert_eq!(request.uri(), "/metrics?full=1");
+        assert_eq!(request.headers()[HOST], "[::1]:9100");
+        assert_eq!(endpoint.authority(), "[::1]:9100");
+    }
+}
