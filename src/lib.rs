@@ -1,1 +1,120 @@
-//! Monitoring and self-healing in one crate.
+//! Monitoring and self-healing in one crate: metrics with budgets, alerts, runbooks, traffic
+//! shifting and a live page.
+//!
+//! ```no_run
+//! use hms_ops::prelude::*;
+//!
+//! #[hms_ops::main]
+//! async fn main() -> Result<(), hms_ops::Error> {
+//!     let _ops = Ops::builder().service("eligibility-svc").dashboard("127.0.0.1:9110").start().await?;
+//!     let latency = Metric::new("eligibility.latency_ms").budget(300.0);
+//!     loop { latency.record(check_eligibility().await); }
+//! }
+//! # async fn check_eligibility() -> f64 { 12.0 }
+//! ```
+//!
+//! This crate composes the others and adds what needs all of them: the builder, the tick, the
+//! config file, listeners and access. See [`Ops`] for an engine in a service, [`Agent`] for a
+//! service that an engine elsewhere watches.
+
+mod agent;
+mod entry;
+mod error;
+mod listen;
+
+#[cfg(feature = "alert")]
+mod builder;
+#[cfg(feature = "alert")]
+mod config;
+#[cfg(feature = "alert")]
+mod control;
+#[cfg(feature = "alert")]
+mod evidence;
+#[cfg(feature = "exporter-prometheus")]
+pub mod exporter;
+#[cfg(feature = "alert")]
+mod feed;
+#[cfg(not(feature = "runbook-sandbox"))]
+mod no_sandbox;
+#[cfg(feature = "alert")]
+mod ops;
+#[cfg(all(feature = "alert", feature = "dashboard"))]
+mod page;
+#[cfg(all(feature = "alert", not(feature = "dashboard")))]
+#[path = "page/absent.rs"]
+mod page;
+#[cfg(all(feature = "alert", feature = "runbook-sandbox"))]
+mod runbooks;
+#[cfg(all(feature = "alert", not(feature = "runbook-sandbox")))]
+#[path = "runbooks/absent.rs"]
+mod runbooks;
+#[cfg(feature = "trace")]
+mod spans;
+#[cfg(not(feature = "trace"))]
+#[path = "spans/absent.rs"]
+mod spans;
+#[cfg(feature = "alert")]
+mod tick;
+#[cfg(all(feature = "alert", feature = "mesh-in-process"))]
+mod traffic;
+#[cfg(all(feature = "alert", not(feature = "mesh-in-process")))]
+#[path = "traffic/absent.rs"]
+mod traffic;
+
+pub use agent::{Agent, AgentBuilder};
+pub use error::Error;
+pub use hms_ops_core as core;
+pub use hms_ops_macros::{main, runbook, trace};
+
+#[cfg(feature = "alert")]
+pub use builder::OpsBuilder;
+#[cfg(feature = "alert")]
+pub use config::{Config, ConfigError};
+#[cfg(feature = "alert")]
+pub use hms_ops_alert as alert;
+#[cfg(feature = "alert")]
+pub use hms_ops_collect as collect;
+#[cfg(feature = "dashboard")]
+pub use hms_ops_dashboard as dashboard;
+#[cfg(feature = "mesh-in-process")]
+pub use hms_ops_mesh as mesh;
+#[cfg(feature = "runbook-sandbox")]
+pub use hms_ops_runbook::{self as runbook, enter, test_entry};
+#[cfg(feature = "trace")]
+pub use hms_ops_trace as trace;
+#[cfg(feature = "alert")]
+pub use ops::Ops;
+
+/// What most programs use.
+pub mod prelude {
+    pub use crate::Agent;
+    pub use crate::core::metric::{Budget, Counter, Gauge, Metric};
+
+    #[cfg(feature = "runbook-sandbox")]
+    pub use crate::core::runbook::{RunbookContext, RunbookError, RunbookResult};
+    #[cfg(feature = "alert")]
+    pub use crate::{Config, Ops};
+    #[cfg(feature = "runbook-sandbox")]
+    pub use hms_ops_macros::runbook;
+    #[cfg(feature = "trace")]
+    pub use hms_ops_macros::trace;
+    #[cfg(feature = "mesh-in-process")]
+    pub use hms_ops_mesh::Router;
+    #[cfg(feature = "runbook-sandbox")]
+    pub use hms_ops_runbook::Policy;
+}
+
+#[cfg(not(feature = "runbook-sandbox"))]
+pub use no_sandbox::enter;
+
+/// What the macros expand to; not for use by hand.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::entry::{block_on, block_on_current_thread};
+    pub use hms_ops_core as core;
+
+    #[cfg(feature = "alert")]
+    pub use hms_ops_core::inventory;
+    #[cfg(feature = "trace")]
+    pub use hms_ops_trace::__private::trace;
+}

@@ -3,6 +3,7 @@
 mod client;
 pub mod exposition;
 pub mod otlp;
+pub mod registry;
 pub mod scrape;
 
 pub use client::ClientError;

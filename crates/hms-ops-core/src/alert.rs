@@ -23,8 +23,8 @@ pub trait AlertRule: fmt::Debug + Send + 'static {
     /// What the rule is called and what it reads. Must not change.
     fn spec(&self) -> &RuleSpec;
 
-    /// Fills the windows from stored history, before the first tick. The series are those of all
-    /// inputs, ascending in time; called once an input, in the order of [`RuleSpec::inputs`].
+    /// Fills the windows from stored history, before the first tick. Called once for each
+    /// [`RuleInput::Events`], with the `_count` and `_sum` series of that input.
     ///
     /// # Errors
     ///
@@ -116,7 +116,8 @@ pub struct EventDelta {
 /// all it says happened since.
 ///
 /// `counts` and `sums` are the `_count` and `_sum` samples of one series, ascending in time; reports
-/// that lack either are left out, and a staleness marker ends what came before it.
+/// that lack either are left out, staleness markers too: a source that was away goes on from where it
+/// was.
 pub fn deltas(counts: &[Sample], sums: &[Sample]) -> Vec<EventDelta> {
     let mut sums = sums.iter().peekable();
     let mut last: Option<(f64, f64)> = None;

@@ -16,8 +16,9 @@ use crate::name::{Cluster, Service};
 /// promises:
 ///
 /// - `plan` changes nothing. `apply` changes all or nothing.
-/// - `apply` refuses when the split is not at the plan's revision any more, and does nothing when
-///   the plan with the same key was applied before.
+/// - `apply` does nothing when a plan with the same key was applied before, and answers with the
+///   revision that it had then; a plan that was refused does not use up its key.
+/// - `apply` refuses when the split is not at the plan's revision any more.
 /// - With [`Fencing::Native`], `apply` refuses an epoch older than the newest it has seen.
 /// - `observe` counts what was really sent, not what the split says.
 #[async_trait]

@@ -151,7 +151,7 @@ pub struct StoreStats {
     pub samples: u64,
     /// New series refused because the store was full.
     pub refused_series: u64,
-    /// Samples dropped to make room for newer ones.
+    /// Samples dropped to make room for newer ones, or because another batch came first.
     pub dropped_samples: u64,
 }
 
@@ -164,7 +164,7 @@ pub enum StoreError {
     #[error("series {labels} is new and the limit of {limit} series is reached")]
     TooManySeries { labels: Labels, limit: usize },
 
-    /// The handle has expired, or belongs to another store.
+    /// The handle has expired.
     #[error("no series {} of generation {}", series.id, series.generation)]
     UnknownSeries { series: SeriesRef },
 

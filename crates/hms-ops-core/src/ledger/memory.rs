@@ -91,10 +91,9 @@ impl Ledger for MemoryLedger {
                 inner.entries.pop_front();
             }
         }
-        let head = inner.head;
-        drop(guard);
-        self.head.send_replace(head);
-        Ok(head)
+        // Under the lock, or a slower append might announce its older entry last.
+        self.head.send_replace(inner.head);
+        Ok(inner.head)
     }
 
     async fn read(&self, from: Seq, limit: usize) -> Result<Vec<Arc<Recorded>>, LedgerError> {

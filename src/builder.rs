@@ -1,0 +1,222 @@
+//! Says what an engine is made of.
+
+use std::sync::Arc;
+
+use crate::config::{Config, ConfigError, Declared};
+use crate::core::alert::AlertRule;
+use crate::core::clock::{Clock, SystemClock};
+use crate::core::ledger::Ledger;
+use crate::core::metric::Budget;
+use crate::core::name::Service;
+use crate::core::notify::Notifier;
+use crate::core::registry::Registry;
+use crate::core::span_store::SpanStore;
+use crate::core::store::Store;
+use crate::{Error, Ops, page, runbooks, traffic};
+use hms_ops_collect::scrape::Target;
+
+/// Says what an [`Ops`] is made of; each part has a default.
+#[derive(Debug)]
+pub struct OpsBuilder {
+    pub(crate) service: Option<Service>,
+    pub(crate) cluster: Option<String>,
+    pub(crate) registry: Option<Registry>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Option<Arc<dyn Store>>,
+    pub(crate) ledger: Option<Arc<dyn Ledger>>,
+    pub(crate) spans: Option<Arc<dyn SpanStore>>,
+    pub(crate) rules: Vec<Box<dyn AlertRule>>,
+    pub(crate) budgets: Vec<Declared>,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) notifiers: Vec<Arc<dyn Notifier>>,
+    pub(crate) traffic: traffic::Options,
+    pub(crate) runbooks: runbooks::Options,
+    pub(crate) page: page::Options,
+    pub(crate) metrics: Option<String>,
+    pub(crate) stop_on_signals: bool,
+}
+
+impl OpsBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            service: None,
+            cluster: None,
+            registry: None,
+            clock: Arc::new(SystemClock),
+            store: None,
+            ledger: None,
+            spans: None,
+            rules: Vec::new(),
+            budgets: Vec::new(),
+            targets: Vec::new(),
+            notifiers: vec![Arc::new(hms_ops_alert::notify::LogNotifier)],
+            traffic: traffic::Options::default(),
+            runbooks: runbooks::Options::default(),
+            page: page::Options::default(),
+            metrics: None,
+            stop_on_signals: false,
+        }
+    }
+
+    /// Names the service that this process is; its metrics get the label `service`.
+    #[must_use]
+    pub fn service(mut self, name: impl Into<Service>) -> Self {
+        self.service = Some(name.into());
+        self
+    }
+
+    /// Names the cluster that this process runs in; its metrics get the label `cluster`.
+    #[must_use]
+    pub fn cluster(mut self, name: &str) -> Self {
+        self.cluster = Some(name.to_owned());
+        self
+    }
+
+    /// Takes a registry of its own in place of the process-wide one, so that two engines can live
+    /// in one process.
+    #[must_use]
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// Keeps samples in `store`. Default: in memory, bounded, gone with the process.
+    #[must_use]
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Writes to `ledger`. Default: in memory, bounded, gone with the process.
+    #[must_use]
+    pub fn ledger(mut self, ledger: impl Ledger) -> Self {
+        self.ledger = Some(Arc::new(ledger));
+        self
+    }
+
+    /// Keeps spans in `spans`. Default: in memory, bounded, gone with the process.
+    #[must_use]
+    pub fn spans(mut self, spans: impl SpanStore) -> Self {
+        self.spans = Some(Arc::new(spans));
+        self
+    }
+
+    /// Tells the time by `clock`.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Adds a rule. Budgets of this process's own metrics need none.
+    #[must_use]
+    pub fn rule(mut self, rule: impl AlertRule) -> Self {
+        self.rules.push(Box::new(rule));
+        self
+    }
+
+    /// Declares the budget of a scraped metric, for one service or for every one that has it.
+    #[must_use]
+    pub fn budget(mut self, metric: &str, budget: Budget, service: Option<&str>) -> Self {
+        self.budgets.push((metric.to_owned(), budget, service.map(Service::from)));
+        self
+    }
+
+    /// Scrapes a target.
+    #[must_use]
+    pub fn target(mut self, target: Target) -> Self {
+        self.targets.push(target);
+        self
+    }
+
+    /// Tells people through `notifier` too, besides the log.
+    #[must_use]
+    pub fn notifier(mut self, notifier: impl Notifier) -> Self {
+        self.notifiers.push(Arc::new(notifier));
+        self
+    }
+
+    /// Serves `/metrics` of this process at this address; port 0 takes a free one. It is read only
+    /// and may bind wide.
+    #[must_use]
+    pub fn metrics(mut self, address: &str) -> Self {
+        self.metrics = Some(address.to_owned());
+        self
+    }
+
+    /// Makes [`Ops::is_shutting_down`] true at SIGINT and SIGTERM (Ctrl-C elsewhere). From then on
+    /// the process no longer ends at these signals by itself: the program must see it and end.
+    #[must_use]
+    pub fn stop_on_signals(mut self) -> Self {
+        self.stop_on_signals = true;
+        self
+    }
+
+    /// Adds what a config file says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setup`] when a file that it names cannot be used.
+    pub fn config(mut self, config: &Config) -> Result<Self, Error> {
+        self.targets.extend_from_slice(config.targets());
+        self.budgets.extend(config.budgets().map_err(Error::setup)?);
+        self.notifiers.extend(webhooks(config).map_err(Error::setup)?);
+        self.traffic = self.traffic.configure(config).map_err(Error::setup)?;
+        self.runbooks = self.runbooks.configure(config).map_err(Error::setup)?;
+        if let Some(address) = &config.file.listen.admin {
+            self.page.listen(address);
+        }
+        self.metrics = config.file.listen.metrics.clone().or(self.metrics);
+        Ok(self)
+    }
+
+    /// Starts every part, in an order in which each finds what it needs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`], before anything has an effect.
+    pub async fn start(self) -> Result<Ops, Error> {
+        Ops::start(self).await
+    }
+}
+
+/// The webhooks of a config file, with their secrets read.
+pub(crate) fn webhooks(config: &Config) -> Result<Vec<Arc<dyn Notifier>>, ConfigError> {
+    webhook::all(config)
+}
+
+#[cfg(feature = "notify-webhook")]
+mod webhook {
+    use hms_ops_alert::notify::{Secret, WebhookNotifier};
+
+    use super::{Arc, Config, ConfigError, Notifier};
+
+    pub(super) fn all(config: &Config) -> Result<Vec<Arc<dyn Notifier>>, ConfigError> {
+        let webhook = |table: &crate::config::Webhook| {
+            let path = config.path(table.secret_file.get_ref());
+            let at = table.secret_file.span().start;
+            let text = std::fs::read_to_string(&path)
+                .map_err(|e| config.malformed(at, format!("{}: {e}", path.display())))?;
+            let secret = Secret::parse(&text).map_err(|e| config.malformed(at, e.to_string()))?;
+            let notifier = WebhookNotifier::new(&table.receiver, table.url.get_ref(), secret)
+                .map_err(|e| config.malformed(table.url.span().start, e.to_string()))?;
+            Ok(Arc::new(notifier) as Arc<dyn Notifier>)
+        };
+        config.file.webhook.iter().map(webhook).collect()
+    }
+}
+
+#[cfg(not(feature = "notify-webhook"))]
+mod webhook {
+    use super::{Arc, Config, ConfigError, Notifier};
+
+    pub(super) fn all(config: &Config) -> Result<Vec<Arc<dyn Notifier>>, ConfigError> {
+        match config.file.webhook.first() {
+            Some(table) => {
+                let reason = "webhooks need the feature `notify-webhook`".to_owned();
+                Err(config.malformed(table.url.span().start, reason))
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The config file: one TOML file, every key optional.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hms_ops_collect::scrape::Target;
+use serde::Deserialize;
+
+use crate::core::metric::Budget;
+use crate::core::name::Service;
+
+/// What `ops.toml` says: what to watch, what to hold it to, what may be done about it.
+///
+/// ```toml
+/// [listen]
+/// admin = "127.0.0.1:9110"        # page, API, spans
+/// metrics = "127.0.0.1:9111"      # /metrics of this process
+///
+/// [[target]]
+/// url = "http://127.0.0.1:9001/metrics"
+/// service = "eligibility-svc"
+/// cluster = "cluster-a"
+/// interval = "15s"
+///
+/// [[budget]]
+/// metric = "eligibility.latency_ms"
+/// service = "eligibility-svc"
+/// limit = 300
+/// mean_over = "60s"
+/// hold = "120s"
+/// recover = "60s"
+///
+/// [[route]]
+/// service = "eligibility-svc"
+/// listen = "127.0.0.1:8080"
+/// health = "/health"
+/// clusters = { cluster-a = "http://127.0.0.1:9001", cluster-b = "http://127.0.0.1:9002" }
+/// primary = "cluster-a"
+///
+/// [[webhook]]
+/// receiver = "on-call"
+/// url = "http://127.0.0.1:9999/hook"
+/// secret_file = "on-call.secret"
+///
+/// [runbook.rollover]
+/// mesh.shift = { services = ["eligibility-svc"], to = ["cluster-b"] }
+/// ```
+///
+/// ```
+/// let config = hms_ops::Config::parse("ops.toml", "[[target]]\nurl = \"http://127.0.0.1:1/\"")?;
+/// assert_eq!(config.targets().len(), 1);
+/// let error = hms_ops::Config::parse("ops.toml", "\n[listen]\nadmn = \"x\"").unwrap_err();
+/// assert!(error.to_string().starts_with("ops.toml:3: unknown field `admn`"));
+/// # Ok::<(), hms_ops::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    pub(crate) name: String,
+    pub(crate) text: String,
+    pub(crate) file: File,
+    targets: Vec<Target>,
+}
+
+/// Why a config file cannot be used; names file, line and key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "each message explains its fields")]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {file}: {source}")]
+    Io { file: String, source: std::io::Error },
+
+    /// A line is wrong.
+    #[error("{file}:{line}: {reason}")]
+    Malformed { file: String, line: usize, reason: String },
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct File {
+    pub(crate) listen: Listen,
+    target: Vec<TargetTable>,
+    budget: Vec<BudgetTable>,
+    pub(crate) route: Vec<Route>,
+    pub(crate) webhook: Vec<Webhook>,
+    pub(crate) runbook: BTreeMap<String, toml::Table>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Listen {
+    pub(crate) admin: Option<String>,
+    pub(crate) metrics: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TargetTable {
+    url: toml::Spanned<String>,
+    service: Option<String>,
+    cluster: Option<String>,
+    instance: Option<String>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    interval: Option<toml::Spanned<String>>,
+    timeout: Option<toml::Spanned<String>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BudgetTable {
+    metric: String,
+    service: Option<String>,
+    limit: toml::Spanned<f64>,
+    mean_over: Option<toml::Spanned<String>>,
+    hold: Option<toml::Spanned<String>>,
+    recover: Option<toml::Spanned<String>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(not(feature = "mesh-in-process"), expect(dead_code, reason = "only named in an error"))]
+pub(crate) struct Route {
+    pub(crate) service: toml::Spanned<String>,
+    pub(crate) listen: Option<String>,
+    pub(crate) health: Option<String>,
+    pub(crate) clusters: BTreeMap<String, String>,
+    pub(crate) primary: toml::Spanned<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(not(feature = "notify-webhook"), expect(dead_code, reason = "only named in an error"))]
+pub(crate) struct Webhook {
+    pub(crate) receiver: String,
+    pub(crate) url: toml::Spanned<String>,
+    pub(crate) secret_file: toml::Spanned<PathBuf>,
+}
+
+/// A budget of a scraped metric: the metric, its budget, and the service it is for.
+pub(crate) type Declared = (String, Budget, Option<Service>);
+
+impl Config {
+    /// Reads a config file.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], with file and line.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let name = path.as_ref().display().to_string();
+        let text = fs::read_to_string(path)
+            .map_err(|source| ConfigError::Io { file: name.clone(), source })?;
+        Self::parse(&name, &text)
+    }
+
+    /// Reads a config from text; `name` is for messages, and paths in it are relative to it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], with file and line.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
+        let mut config = Self { name: name.to_owned(), text: text.to_owned(), ..Self::default() };
+        config.file = toml::from_str(text).map_err(|e| {
+            config.malformed(e.span().map_or(0, |span| span.start), e.message().to_owned())
+        })?;
+        config.targets =
+            config.file.target.iter().map(|t| config.target(t)).collect::<Result<_, _>>()?;
+        config.budgets()?;
+        config.check_parts()?;
+        Ok(config)
+    }
+
+    /// What is scraped.
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    pub(crate) fn budgets(&self) -> Result<Vec<Declared>, ConfigError> {
+        let declared = self.file.budget.iter().map(|table| {
+            let limit = *table.limit.get_ref();
+            if !limit.is_finite() {
+                let reason = format!("budget {limit} is not a number to stay below");
+                return Err(self.malformed(table.limit.span().start, reason));
+            }
+            let mut budget = Budget::new(limit);
+            let times = [
+                (&table.mean_over, &mut budget.mean_over),
+                (&table.hold, &mut budget.hold),
+                (&table.recover, &mut budget.recover),
+            ];
+            for (text, into) in times {
+                if let Some(text) = text {
+                    *into = self.duration(text)?;
+                }
+            }
+            if budget.mean_over.is_zero() {
+                let at = table.mean_over.as_ref().map_or(0, |text| text.span().start);
+                return Err(self.malformed(at, "a mean over no time is no mean".to_owned()));
+            }
+            Ok((table.metric.clone(), budget, table.service.as_deref().map(Service::from)))
+        });
+        declared.collect()
+    }
+
+    fn target(&self, table: &TargetTable) -> Result<Target, ConfigError> {
+        let at = table.url.span().start;
+        let mut target =
+            Target::new(table.url.get_ref()).map_err(|e| self.malformed(at, e.to_string()))?;
+        let named = [
+            ("service", &table.service),
+            ("cluster", &table.cluster),
+            ("instance", &table.instance),
+        ];
+        for (name, value) in named {
+            if let Some(value) = value {
+                target = target.label(name, value);
+            }
+        }
+        for (name, value) in &table.labels {
+            target = target.label(name, value);
+        }
+        if let Some(interval) = &table.interval {
+            target = target.interval(self.positive(interval)?);
+        }
+        if let Some(timeout) = &table.timeout {
+            target = target.timeout(self.positive(timeout)?);
+        }
+        Ok(target)
+    }
+
+    /// Parts that this build may lack check their own tables.
+    fn check_parts(&self) -> Result<(), ConfigError> {
+        crate::traffic::Options::default().configure(self).map(|_| ())?;
+        crate::runbooks::Options::default().configure(self).map(|_| ())?;
+        crate::builder::webhooks(self).map(|_| ())
+    }
+
+    fn positive(&self, text: &toml::Spanned<String>) -> Result<Duration, ConfigError> {
+        match self.duration(text)? {
+            Duration::ZERO => {
+                Err(self.malformed(text.span().start, "must be longer than nothing".to_owned()))
+            }
+            duration => Ok(duration),
+        }
+    }
+
+    fn duration(&self, text: &toml::Spanned<String>) -> Result<Duration, ConfigError> {
+        parse_duration(text.get_ref()).ok_or_else(|| {
+            let reason = format!("{:?} is not a duration such as 500ms, 15s, 2m", text.get_ref());
+            self.malformed(text.span().start, reason)
+        })
+    }
+
+    /// An error at a byte of the file.
+    pub(crate) fn malformed(&self, at: usize, reason: String) -> ConfigError {
+        let before = self.text.get(..at).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        ConfigError::Malformed { file: self.name.clone(), line, reason }
+    }
+
+    /// A path in the file, which is relative to the file.
+    #[cfg_attr(
+        not(feature = "notify-webhook"),
+        expect(dead_code, reason = "only secrets are files")
+    )]
+    pub(crate) fn path(&self, path: &Path) -> PathBuf {
+        Path::new(&self.name).parent().map_or_else(|| path.to_owned(), |folder| folder.join(path))
+    }
+}
+
+/// `500ms`, `15s`, `2m`, `1h`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..digits].parse().ok()?;
+    let millis = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    Some(Duration::from_millis(number.checked_mul(millis)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        Config::parse("ops.toml", text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_mistake_is_one_line_that_names_file_line_and_what_is_wrong() {
+        assert_eq!(
+            error("[[budget]]\nmetric = \"x\"\nlimit = 300\nhold = \"soon\"\n"),
+            "ops.toml:4: \"soon\" is not a duration such as 500ms, 15s, 2m"
+        );
+        assert_eq!(
+            error("[[budget]]\nmetric = \"x\"\nlimit = nan\n"),
+            "ops.toml:3: budget NaN is not a number to stay below"
+        );
+        assert_eq!(
+            error("[[target]]\nurl = \"http://127.0.0.1/\"\ninterval = \"0s\"\n"),
+            "ops.toml:3: must be longer than nothing"
+        );
+        assert!(error("[[target]]\nurl = \"nonsense\"\n").starts_with("ops.toml:2: "));
+        assert!(error("[listen]\nadmin = 3\n").starts_with("ops.toml:2: invalid type"));
+        assert!(error("[listen\n").starts_with("ops.toml:1: "));
+    }
+
+    #[test]
+    fn an_empty_file_is_a_config() {
+        assert!(Config::parse("ops.toml", "").unwrap().targets().is_empty());
+    }
+
+    #[test]
+    fn durations_are_whole_numbers_with_a_unit() {
+        assert_eq!(parse_duration("1500ms"), Some(Duration::from_millis(1500)));
+        assert_eq!(parse_duration("2h"), Some(Duration::from_secs(7200)));
+        for text in ["", "5", "s", "-1s", "1.5s", "5 s", "99999999999999999999s"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+}

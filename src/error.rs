@@ -1,0 +1,42 @@
+//! Why HMS-OPS could not start, or not stop well.
+
+use std::net::SocketAddr;
+
+/// Why HMS-OPS could not start, or not stop well.
+///
+/// Once it runs, nothing in it is fatal to the service around it: what fails then is logged and
+/// counted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "each message explains its fields")]
+pub enum Error {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address} for {listener}: {source}")]
+    Listen { listener: &'static str, address: String, source: std::io::Error },
+
+    /// The page and its actions would be open to the network.
+    #[error(
+        "{address} would open the dashboard to the network; bind it to 127.0.0.1 and put a proxy \
+         with access control before it"
+    )]
+    Exposed { address: SocketAddr },
+
+    /// A part could not be set up.
+    #[error("{0}")]
+    Setup(#[source] Box<dyn std::error::Error + Send + Sync>),
+
+    /// Another process holds the ledger's lease.
+    #[error("another engine writes this ledger")]
+    NotTheWriter,
+
+    /// The process of a runbook went on as a service.
+    #[error("this is the process of a runbook: `hms_ops::enter();` must be the first line of main")]
+    NotEntered,
+}
+
+impl Error {
+    /// Wraps the error of a part.
+    pub(crate) fn setup(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Setup(error.into())
+    }
+}

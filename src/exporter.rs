@@ -1,0 +1,1 @@
+//! Metrics of a service that already runs `metrics-exporter-prometheus`.

@@ -1,0 +1,205 @@
+//! Reads for every rule what it asks for, out of the store.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use crate::core::alert::{EventBatch, InputData, RuleInput, RuleSpec, deltas};
+use crate::core::labels::{Labels, NAME};
+use crate::core::matcher::Matcher;
+use crate::core::name::stored_name;
+use crate::core::query::QueryEngine;
+use crate::core::sample::Sample;
+use crate::core::store::{Store, StoreError, StoreExt};
+use crate::core::time::{TimeRange, Timestamp};
+
+/// How far back a tick looks for reports that came late.
+const LOOK_BACK: Duration = Duration::from_secs(90);
+/// A source that was silent for so long is forgotten.
+const FORGET: Duration = Duration::from_secs(3600);
+/// How often a source is expected to report before two reports have told.
+const USUAL_INTERVAL: Duration = Duration::from_secs(15);
+
+/// What was read before, by rule and input.
+#[derive(Debug, Default)]
+pub(crate) struct Feed {
+    events: HashMap<(usize, usize), BTreeMap<Labels, Source>>,
+    answers: HashMap<(usize, usize), (Timestamp, InputData)>,
+}
+
+/// How far one source was read.
+#[derive(Debug)]
+struct Source {
+    /// Up to here its events were handed on.
+    read_to: Timestamp,
+    last_report: Timestamp,
+    interval: Duration,
+}
+
+impl Feed {
+    /// What every rule asks for, as of `at`, in their order.
+    pub(crate) async fn read(
+        &mut self,
+        rules: &[RuleSpec],
+        at: Timestamp,
+        store: &dyn Store,
+        queries: &dyn QueryEngine,
+    ) -> Vec<Vec<InputData>> {
+        let mut all = Vec::with_capacity(rules.len());
+        for (rule, spec) in rules.iter().enumerate() {
+            let mut inputs = Vec::with_capacity(spec.inputs.len());
+            for (input, wanted) in spec.inputs.iter().enumerate() {
+                let place = (rule, input);
+                inputs.push(match wanted {
+                    RuleInput::Events { metric, matchers } => {
+                        self.events(place, metric, matchers, at, store).await
+                    }
+                    RuleInput::Query { query, every } => {
+                        self.answer(place, query, *every, at, queries).await
+                    }
+                });
+            }
+            all.push(inputs);
+        }
+        all
+    }
+
+    async fn events(
+        &mut self,
+        place: (usize, usize),
+        metric: &str,
+        matchers: &[Matcher],
+        at: Timestamp,
+        store: &dyn Store,
+    ) -> InputData {
+        let sources = self.events.entry(place).or_default();
+        let read = reports(metric, matchers, TimeRange::last(LOOK_BACK, at), store).await;
+        let mut fresh: BTreeMap<Labels, Vec<_>> = BTreeMap::new();
+        match read {
+            Ok(read) => {
+                for (labels, (counts, sums)) in read {
+                    let times: Vec<_> = counts.iter().filter(|s| !s.value.is_stale()).collect();
+                    let Some(last) = times.last() else { continue };
+                    // A first report says how much there was before, not what happened since.
+                    let source = sources.entry(labels.clone()).or_insert_with(|| Source {
+                        read_to: at - Duration::from_millis(1),
+                        last_report: last.at,
+                        interval: USUAL_INTERVAL,
+                    });
+                    let gaps = times.windows(2).map(|pair| pair[1].at.since(pair[0].at));
+                    source.interval = gaps.min().unwrap_or(source.interval);
+                    source.last_report = source.last_report.max(last.at);
+                    let mut events = deltas(&counts, &sums);
+                    events.retain(|event| event.at > source.read_to);
+                    source.read_to = source.read_to.max(last.at);
+                    fresh.insert(labels, events);
+                }
+            }
+            // Without a store no source reports; the rule will say so when it has lasted.
+            Err(error) => tracing::error!(metric, %error, "events could not be read"),
+        }
+        sources.retain(|_, source| at.since(source.last_report) < FORGET);
+        let batches = sources.iter().map(|(labels, source)| EventBatch {
+            source: labels.clone(),
+            interval: source.interval,
+            last_report: source.last_report,
+            deltas: fresh.remove(labels).unwrap_or_default(),
+        });
+        InputData::Events(batches.collect())
+    }
+
+    async fn answer(
+        &mut self,
+        place: (usize, usize),
+        query: &str,
+        every: Duration,
+        at: Timestamp,
+        queries: &dyn QueryEngine,
+    ) -> InputData {
+        if let Some((asked, answer)) = self.answers.get(&place)
+            && at.since(*asked) < every
+        {
+            return answer.clone();
+        }
+        let answer = queries.instant(query, at).await;
+        let answer = InputData::Query(match answer {
+            Ok(found) => {
+                Ok(found.into_iter().filter_map(|(l, v)| Some((l, v.as_float()?))).collect())
+            }
+            Err(error) => Err(error.to_string()),
+        });
+        self.answers.insert(place, (at, answer.clone()));
+        answer
+    }
+}
+
+type Reports = BTreeMap<Labels, (Vec<Sample>, Vec<Sample>)>;
+
+/// The `_count` and `_sum` samples of a metric, by source: the labels without the name.
+async fn reports(
+    metric: &str,
+    matchers: &[Matcher],
+    range: TimeRange,
+    store: &dyn Store,
+) -> Result<Reports, StoreError> {
+    let name = stored_name(metric);
+    let mut read = Reports::new();
+    for suffix in ["_count", "_sum"] {
+        let named = Matcher::equal(NAME, &format!("{name}{suffix}"));
+        let all: Vec<_> = matchers.iter().cloned().chain([named]).collect();
+        for (labels, samples) in store.collect(&all, range).await? {
+            let (counts, sums) = read.entry(labels.without(&[NAME])).or_default();
+            if suffix == "_count" { *counts = samples } else { *sums = samples }
+        }
+    }
+    Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::store::MemoryStore;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    async fn report(store: &MemoryStore, cluster: &str, now: i64, count: f64, sum: f64) {
+        for (suffix, value) in [("_count", count), ("_sum", sum)] {
+            let labels = Labels::metric(&format!("latency_ms{suffix}")).with("cluster", cluster);
+            store.append_one(&labels, at(now), value).await.unwrap();
+        }
+    }
+
+    async fn batches(feed: &mut Feed, store: &MemoryStore, now: i64) -> Vec<EventBatch> {
+        let input = feed.events((0, 0), "latency.ms", &[], at(now), store).await;
+        match input {
+            InputData::Events(batches) => batches,
+            InputData::Query(_) => panic!("a query"),
+        }
+    }
+
+    #[tokio::test]
+    async fn each_event_is_handed_on_once_also_when_its_report_comes_late() {
+        let (store, mut feed) = (MemoryStore::new(), Feed::default());
+        report(&store, "a", 0, 10.0, 1000.0).await;
+        assert_eq!(batches(&mut feed, &store, 0).await[0].deltas, []);
+        report(&store, "a", 1, 12.0, 1300.0).await;
+        let first = batches(&mut feed, &store, 3).await;
+        assert_eq!((first[0].deltas[0].count, first[0].deltas[0].sum), (2.0, 300.0));
+        // Stamped before the tick at 3, stored after it.
+        report(&store, "a", 2, 13.0, 1400.0).await;
+        let second = batches(&mut feed, &store, 4).await;
+        assert_eq!(second[0].deltas.len(), 1);
+        assert_eq!((second[0].interval, second[0].last_report), (Duration::from_secs(1), at(2)));
+    }
+
+    #[tokio::test]
+    async fn a_source_that_falls_silent_is_still_known() {
+        let (store, mut feed) = (MemoryStore::new(), Feed::default());
+        report(&store, "a", 0, 1.0, 1.0).await;
+        batches(&mut feed, &store, 0).await;
+        let known = batches(&mut feed, &store, 1000).await;
+        assert_eq!((known.len(), known[0].last_report), (1, at(0)));
+        assert_eq!(batches(&mut feed, &store, 4000).await, []);
+    }
+}

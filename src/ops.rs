@@ -1,0 +1,338 @@
+//! The running engine.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hms_ops_alert::{Engine, Outbox};
+use hms_ops_collect::scrape::{Scraper, Target, TargetStatus};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::builder::OpsBuilder;
+use crate::control::OpsControl;
+use crate::core::alert::AlertStatus;
+use crate::core::clock::Clock;
+use crate::core::control::Control;
+use crate::core::labels::{CLUSTER, Labels, SERVICE};
+use crate::core::ledger::{History, Journal, Ledger, MemoryLedger};
+use crate::core::mesh::TrafficControl;
+use crate::core::metric::{Budget, Counter, Gauge, Metric};
+use crate::core::name::Service;
+use crate::core::query::SelectorEngine;
+use crate::core::random;
+use crate::core::registry::Registry;
+use crate::core::span_store::{MemorySpanStore, SpanStore};
+use crate::core::store::{MemoryStore, Store};
+use crate::evidence::ScrapedEvidence;
+use crate::page::Page;
+use crate::runbooks::Runbooks;
+use crate::tick::{LEASE, Ticker};
+use crate::traffic::Traffic;
+use crate::{Error, agent, listen, runbooks, spans};
+
+/// The running engine: it samples this process and scrapes others, holds them to their budgets,
+/// runs runbooks, shifts traffic, and serves the page.
+///
+/// ```no_run
+/// use hms_ops::prelude::*;
+///
+/// # async fn start() -> Result<(), hms_ops::Error> {
+/// let ops = Ops::builder().service("eligibility-svc").dashboard("127.0.0.1:9110").start().await?;
+/// let latency = ops.metric("eligibility.latency_ms").budget(300.0);
+/// latency.record(12.0);
+/// ops.shutdown(std::time::Duration::from_secs(10)).await
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Ops {
+    registry: Registry,
+    store: Arc<dyn Store>,
+    journal: Arc<Journal>,
+    scraper: Arc<Scraper>,
+    outbox: Arc<Outbox>,
+    runbooks: Arc<Runbooks>,
+    traffic: Traffic,
+    control: Arc<dyn Control>,
+    page: Page,
+    spans: spans::Collecting,
+    alerts: watch::Receiver<Vec<AlertStatus>>,
+    metrics_address: Option<SocketAddr>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Ops {
+    /// Begins to say what the engine is made of.
+    pub fn builder() -> OpsBuilder {
+        OpsBuilder::new()
+    }
+
+    pub(crate) async fn start(builder: OpsBuilder) -> Result<Self, Error> {
+        if runbooks::is_runbook_process() {
+            return Err(Error::NotEntered);
+        }
+        let registry = builder.registry.unwrap_or_else(|| Registry::global().clone());
+        agent::capture(&registry);
+        let clock = builder.clock;
+        let store = builder.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        let span_store: Arc<dyn SpanStore> =
+            builder.spans.unwrap_or_else(|| Arc::new(MemorySpanStore::new()));
+        let ledger: Arc<dyn Ledger> =
+            builder.ledger.unwrap_or_else(|| Arc::new(MemoryLedger::new(clock.clone())));
+
+        let holder = format!("{}-{:016x}", std::process::id(), random::next_u64());
+        let journal = Journal::open(ledger.clone(), clock.clone(), &holder, LEASE).await;
+        let journal = Arc::new(journal.map_err(Error::setup)?.ok_or(Error::NotTheWriter)?);
+        let history = History::read(&*ledger).await.map_err(Error::setup)?;
+
+        let mut targets = builder.targets;
+        add_endpoints(&mut targets, builder.traffic.endpoints().await)?;
+        let mut services: Vec<Service> = builder.service.iter().cloned().collect();
+        services.extend(builder.traffic.services());
+        services.extend(targets.iter().filter_map(|t| t.labels().get(SERVICE).map(Service::from)));
+        services.sort();
+        services.dedup();
+
+        let scraper = Arc::new(Scraper::start(store.clone(), clock.clone(), targets));
+        let declared: Vec<_> = builder.budgets.iter().map(|(m, b, _)| (m.clone(), *b)).collect();
+        let evidence = Arc::new(ScrapedEvidence::new(
+            scraper.clone(),
+            store.clone(),
+            clock.clone(),
+            declared.iter().map(|(metric, _)| metric.clone()).collect(),
+        ));
+        let traffic = builder.traffic.start(journal.clone(), evidence).await?;
+        let queries = Arc::new(SelectorEngine::new(store.clone()));
+        let runbooks =
+            builder.runbooks.start(journal.clone(), queries.clone(), traffic.control()).await?;
+        let runbooks = Arc::new(runbooks);
+        let outbox = Arc::new(Outbox::start(journal.clone(), builder.notifiers));
+        let control: Arc<dyn Control> =
+            Arc::new(OpsControl::new(journal.clone(), runbooks.clone(), traffic.control()));
+        if let Some(reason) = &history.held {
+            runbooks.hold(Some(reason.clone()));
+        }
+
+        let mut engine = Engine::new();
+        engine.restore(&history);
+        for (alert, runbook) in runbooks.bindings() {
+            engine.bind(alert, runbook);
+        }
+        outbox.receivers().for_each(|receiver| engine.add_receiver(receiver));
+        let own = [(SERVICE, builder.service.as_ref().map(Service::as_str))];
+        let own = own.into_iter().chain([(CLUSTER, builder.cluster.as_deref())]);
+        let labels =
+            Labels::from_pairs(own.filter_map(|(name, value)| value.map(|value| (name, value))));
+        let (alerts, alerts_seen) = watch::channel(Vec::new());
+        let mut ticker = Ticker {
+            engine,
+            own_service: builder.service.clone(),
+            registry: registry.clone(),
+            store: store.clone(),
+            queries,
+            journal: journal.clone(),
+            outbox: outbox.clone(),
+            runbooks: runbooks.clone(),
+            alerts,
+            parts: crate::tick::Parts::new(registry.clone(), labels),
+        };
+        for rule in builder.rules {
+            ticker.add_rule(rule).await;
+        }
+        for (metric, budget, service) in &builder.budgets {
+            ticker.add_budget(metric, *budget, service.as_ref()).await;
+        }
+
+        let span_service = builder.service.as_ref().map(Service::as_str);
+        let collecting = spans::Collecting::start(span_service, span_store.clone());
+        let budgets = {
+            let registry = registry.clone();
+            move || {
+                let own = registry.budgets();
+                let own = own.into_iter().map(|(name, budget)| (name.to_string(), budget));
+                declared.iter().cloned().chain(own).collect()
+            }
+        };
+        let shown = Shown {
+            store: store.clone(),
+            ledger: ledger.clone(),
+            spans: span_store.clone(),
+            clock: clock.clone(),
+            traffic: traffic.control(),
+            budgets: Box::new(budgets),
+            services,
+        };
+        let page = builder.page.start(shown).await?;
+
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let mut metrics_address = None;
+        if let Some(address) = &builder.metrics {
+            let listener = listen::bind("metrics", address).await?;
+            metrics_address = Some(listen::local_address("metrics", address, &listener)?);
+            tasks.spawn(listen::serve_metrics(listener, registry.clone(), stopped.clone()));
+        }
+        if builder.stop_on_signals {
+            tasks.spawn(stop_on_signals(stop.clone(), stopped.clone()));
+        }
+        tasks.spawn(ticker.run(stopped));
+        Ok(Self {
+            registry,
+            store,
+            journal,
+            scraper,
+            outbox,
+            runbooks,
+            traffic,
+            control,
+            page,
+            spans: collecting,
+            alerts: alerts_seen,
+            metrics_address,
+            stop,
+            tasks,
+        })
+    }
+
+    /// A metric of the engine's registry.
+    pub fn metric(&self, name: &str) -> Metric {
+        self.registry.metric(name)
+    }
+
+    /// A counter of the engine's registry.
+    pub fn counter(&self, name: &str) -> Counter {
+        self.registry.counter(name)
+    }
+
+    /// A gauge of the engine's registry.
+    pub fn gauge(&self, name: &str) -> Gauge {
+        self.registry.gauge(name)
+    }
+
+    /// Where the page is, if it is served.
+    pub fn dashboard_address(&self) -> Option<SocketAddr> {
+        self.page.address()
+    }
+
+    /// Where `/metrics` is, if it is served.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    /// Where the routes of the config file listen.
+    pub fn traffic_addresses(&self) -> Vec<SocketAddr> {
+        self.traffic.addresses()
+    }
+
+    /// Where samples are.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Where everything that was decided and done is written down.
+    pub fn ledger(&self) -> &Arc<dyn Ledger> {
+        self.journal.ledger()
+    }
+
+    /// How every scrape target is doing.
+    pub fn targets(&self) -> Vec<TargetStatus> {
+        self.scraper.targets()
+    }
+
+    /// Every alert as it stood at the last tick.
+    pub fn alerts(&self) -> Vec<AlertStatus> {
+        self.alerts.borrow().clone()
+    }
+
+    /// What a person may do.
+    pub fn control(&self) -> &Arc<dyn Control> {
+        &self.control
+    }
+
+    /// Whether the engine was told to stop: by a signal, with
+    /// [`OpsBuilder::stop_on_signals`](crate::OpsBuilder::stop_on_signals).
+    pub fn is_shutting_down(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Waits until the engine was told to stop.
+    pub async fn stopped(&self) {
+        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+
+    /// Ends everything and joins every task: what runs is cancelled and recorded, what is in flight
+    /// finishes, the last samples, spans and notifications are handed on.
+    ///
+    /// `within` bounds the time for notifications that are not delivered yet.
+    ///
+    /// # Errors
+    ///
+    /// None in this release; a durable store may fail to flush.
+    pub async fn shutdown(mut self, within: Duration) -> Result<(), Error> {
+        self.stop.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+        self.runbooks.shutdown().await;
+        drop(self.control);
+        self.traffic.shutdown().await;
+        self.page.shutdown().await;
+        self.spans.shutdown().await;
+        self.scraper.set_targets([]).await;
+        if let Some(outbox) = Arc::into_inner(self.outbox) {
+            outbox.shutdown(within).await;
+        }
+        Ok(())
+    }
+}
+
+/// What the page shows.
+#[cfg_attr(not(feature = "dashboard"), expect(dead_code, reason = "there is no page"))]
+pub(crate) struct Shown {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) spans: Arc<dyn SpanStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) traffic: Option<Arc<dyn TrafficControl>>,
+    pub(crate) budgets: Box<dyn Fn() -> Vec<(String, Budget)> + Send + Sync>,
+    pub(crate) services: Vec<Service>,
+}
+
+/// Scrapes `/metrics` of every cluster that no target is for: without the clusters' own counters a
+/// shift could not be confirmed.
+fn add_endpoints(
+    targets: &mut Vec<Target>,
+    endpoints: Vec<(Service, String, String)>,
+) -> Result<(), Error> {
+    for (service, cluster, url) in endpoints {
+        let known = targets.iter().any(|target| {
+            let labels = target.labels();
+            labels.get(SERVICE) == Some(service.as_str()) && labels.get(CLUSTER) == Some(&cluster)
+        });
+        if !known {
+            let target = Target::new(&format!("{}/metrics", url.trim_end_matches('/')));
+            let target = target.map_err(Error::setup)?;
+            targets.push(target.label(SERVICE, service.as_str()).label(CLUSTER, &cluster));
+        }
+    }
+    Ok(())
+}
+
+async fn stop_on_signals(stop: watch::Sender<bool>, mut stopped: watch::Receiver<bool>) {
+    let signalled = async {
+        #[cfg(unix)]
+        use tokio::signal::unix::{SignalKind, signal};
+        #[cfg(unix)]
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    tokio::select! {
+        () = signalled => { stop.send_replace(true); }
+        _ = stopped.wait_for(|stop| *stop) => {}
+    }
+}

@@ -1,0 +1,190 @@
+//! The tick: once a second, sample, read, decide, write down, and only then act.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hms_ops_alert::{BudgetRule, Engine, Outbox, Tick};
+use hms_ops_collect::registry::RegistrySampler;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use crate::core::alert::{AlertRule, AlertStatus, RuleInput};
+use crate::core::labels::Labels;
+use crate::core::ledger::{Entry, Event, Journal};
+use crate::core::matcher::Matcher;
+use crate::core::metric::Budget;
+use crate::core::name::{Service, stored_name};
+use crate::core::query::QueryEngine;
+use crate::core::registry::Registry;
+use crate::core::store::{SelectHint, Store};
+use crate::core::time::{TimeRange, Timestamp};
+use crate::feed::Feed;
+use crate::runbooks::Runbooks;
+
+/// How often rules are evaluated, and this process is sampled.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long the ledger's lease is held; renewed at each tick.
+pub(crate) const LEASE: Duration = Duration::from_secs(10);
+/// How far back windows are filled at the start.
+const WARM_UP: Duration = Duration::from_secs(600);
+
+/// Owns the engine and turns the crank.
+pub(crate) struct Ticker {
+    pub(crate) engine: Engine,
+    pub(crate) own_service: Option<Service>,
+    pub(crate) registry: Registry,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) queries: Arc<dyn QueryEngine>,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) runbooks: Arc<Runbooks>,
+    pub(crate) alerts: watch::Sender<Vec<AlertStatus>>,
+    pub(crate) parts: Parts,
+}
+
+/// What the ticker keeps from tick to tick.
+pub(crate) struct Parts {
+    sampler: RegistrySampler,
+    feed: Feed,
+    /// Metrics of this process whose budget has a rule.
+    budgets: HashSet<Arc<str>>,
+    /// Decided, but not yet in the ledger, and so not yet acted upon.
+    unwritten: Tick,
+}
+
+impl Parts {
+    pub(crate) fn new(registry: Registry, labels: Labels) -> Self {
+        Self {
+            sampler: RegistrySampler::new(registry, labels),
+            feed: Feed::default(),
+            budgets: HashSet::new(),
+            unwritten: Tick::default(),
+        }
+    }
+}
+
+impl Ticker {
+    /// Adds a rule, with its windows filled from what is stored.
+    pub(crate) async fn add_rule(&mut self, rule: Box<dyn AlertRule>) {
+        let spec = rule.spec().clone();
+        let place = self.engine.add_rule(rule);
+        let now = self.journal.clock().now();
+        for (input, read) in spec.inputs.iter().enumerate() {
+            let RuleInput::Events { metric, matchers } = read else { continue };
+            let name = stored_name(metric);
+            let parts = Matcher::regex(crate::core::labels::NAME, &format!("{name}_(count|sum)"));
+            let parts = parts.expect("a stored name has no special characters");
+            let all: Vec<_> = matchers.iter().cloned().chain([parts]).collect();
+            let range = TimeRange::last(WARM_UP, now);
+            let history = self.store.select(&all, range, &SelectHint::default()).await;
+            let warmed = match history {
+                Ok(mut history) => self.engine.warm_up(place, input, &mut *history),
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = warmed {
+                tracing::warn!(rule = %spec.name, %error, "the rule starts without history");
+            }
+        }
+    }
+
+    /// Adds the rule of a budget.
+    pub(crate) async fn add_budget(
+        &mut self,
+        metric: &str,
+        budget: Budget,
+        service: Option<&Service>,
+    ) {
+        let rule = BudgetRule::new(metric, budget);
+        let rule = match service {
+            Some(service) => rule.of_service(service),
+            None => rule,
+        };
+        self.add_rule(Box::new(rule)).await;
+    }
+
+    /// Ticks until told to stop. A tick that comes too late is skipped and counted.
+    pub(crate) async fn run(mut self, mut stopped: watch::Receiver<bool>) {
+        let mut ticks = tokio::time::interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            let planned = tokio::select! {
+                biased;
+                _ = stopped.wait_for(|stop| *stop) => return,
+                planned = ticks.tick() => planned,
+            };
+            let skipped = planned.elapsed().as_secs() / EVERY.as_secs();
+            self.registry.counter("hms_ops_skipped_ticks_total").increment(skipped);
+            self.tick(self.journal.clock().now()).await;
+        }
+    }
+
+    /// One tick, for the instant `at`.
+    pub(crate) async fn tick(&mut self, at: Timestamp) {
+        self.sample(at).await;
+        self.find_budgets().await;
+        let specs: Vec<_> = self.engine.rules().cloned().collect();
+        let inputs = self.parts.feed.read(&specs, at, &*self.store, &*self.queries).await;
+        let decided = self.engine.tick(at, &inputs);
+        self.alerts.send_replace(self.engine.alerts().cloned().collect());
+
+        let unwritten = &mut self.parts.unwritten;
+        unwritten.transitions.extend(decided.transitions);
+        unwritten.notifications.extend(decided.notifications);
+        unwritten.runs.extend(decided.runs);
+        match self.journal.renew(LEASE).await {
+            Ok(true) => self.write_and_act(at).await,
+            Ok(false) => self.failed("another engine holds the ledger's lease"),
+            Err(error) => self.failed(&error.to_string()),
+        }
+    }
+
+    async fn sample(&mut self, at: Timestamp) {
+        match self.parts.sampler.sample(&*self.store, at).await {
+            Ok(0) => {}
+            Ok(refused) => self.registry.counter("hms_ops_refused_series_total").increment(refused),
+            Err(error) => self.failed(&error.to_string()),
+        }
+    }
+
+    /// Makes rules for budgets that this process has declared since.
+    async fn find_budgets(&mut self) {
+        for (metric, budget) in self.registry.budgets() {
+            if self.parts.budgets.insert(metric.clone()) {
+                let service = self.own_service.clone();
+                self.add_budget(&metric, budget, service.as_ref()).await;
+            }
+        }
+    }
+
+    /// First the ledger, then the effects: what is not written down does not happen.
+    async fn write_and_act(&mut self, at: Timestamp) {
+        let unwritten = &self.parts.unwritten;
+        let transitions = unwritten.transitions.iter().cloned();
+        let queued = unwritten.notifications.iter().map(|(receiver, notification)| {
+            let (receiver, notification) = (receiver.clone(), notification.clone());
+            Event::NotificationQueued { receiver, notification }
+        });
+        let entries: Vec<_> = transitions
+            .chain(queued)
+            .map(|event| Entry { at, actor: "engine".to_owned(), event })
+            .collect();
+        if !entries.is_empty()
+            && let Err(error) = self.journal.append(entries).await
+        {
+            return self.failed(&error.to_string());
+        }
+        let written = std::mem::take(&mut self.parts.unwritten);
+        for (runbook, alert) in written.runs {
+            self.runbooks.spawn(&runbook, alert);
+        }
+        for (receiver, notification) in written.notifications {
+            self.outbox.queue(&receiver, notification).await;
+        }
+    }
+
+    fn failed(&self, error: &str) {
+        self.registry.counter("hms_ops_tick_failures_total").increment(1);
+        tracing::error!(error, "a tick failed; what it decided waits for the next");
+    }
+}
