@@ -34,6 +34,7 @@ pub struct OpsBuilder {
     pub(crate) page: page::Options,
     pub(crate) metrics: Option<String>,
     pub(crate) stop_on_signals: bool,
+    pub(crate) require_listeners: bool,
 }
 
 impl OpsBuilder {
@@ -55,6 +56,7 @@ impl OpsBuilder {
             page: page::Options::default(),
             metrics: None,
             stop_on_signals: false,
+            require_listeners: false,
         }
     }
 
@@ -149,6 +151,15 @@ impl OpsBuilder {
     #[must_use]
     pub fn stop_on_signals(mut self) -> Self {
         self.stop_on_signals = true;
+        self
+    }
+
+    /// Makes an address that cannot be listened on an error of [`OpsBuilder::start`]. Without it the
+    /// engine starts without that listener, logs why and counts it in
+    /// `hms_ops_listen_failures_total`: a busy port must not take a service down.
+    #[must_use]
+    pub fn require_listeners(mut self) -> Self {
+        self.require_listeners = true;
         self
     }
 

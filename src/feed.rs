@@ -16,12 +16,14 @@ use crate::core::time::{TimeRange, Timestamp};
 const LOOK_BACK: Duration = Duration::from_secs(90);
 /// A source that was silent for so long is forgotten.
 const FORGET: Duration = Duration::from_secs(3600);
-/// How often a source is expected to report before two reports have told.
+/// How often a source reports of which nobody said it, such as one that pushes.
 const USUAL_INTERVAL: Duration = Duration::from_secs(15);
 
 /// What was read before, by rule and input.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Feed {
+    /// Labels of sources, and how often those are expected to report; the first that fits counts.
+    intervals: Vec<(Labels, Duration)>,
     events: HashMap<(usize, usize), BTreeMap<Labels, Source>>,
     answers: HashMap<(usize, usize), (Timestamp, InputData)>,
 }
@@ -36,6 +38,10 @@ struct Source {
 }
 
 impl Feed {
+    pub(crate) fn new(intervals: Vec<(Labels, Duration)>) -> Self {
+        Self { intervals, events: HashMap::new(), answers: HashMap::new() }
+    }
+
     /// What every rule asks for, as of `at`, in their order.
     pub(crate) async fn read(
         &mut self,
@@ -71,6 +77,7 @@ impl Feed {
         at: Timestamp,
         store: &dyn Store,
     ) -> InputData {
+        let intervals = &self.intervals;
         let sources = self.events.entry(place).or_default();
         let read = reports(metric, matchers, TimeRange::last(LOOK_BACK, at), store).await;
         let mut fresh: BTreeMap<Labels, Vec<_>> = BTreeMap::new();
@@ -83,10 +90,8 @@ impl Feed {
                     let source = sources.entry(labels.clone()).or_insert_with(|| Source {
                         read_to: at - Duration::from_millis(1),
                         last_report: last.at,
-                        interval: USUAL_INTERVAL,
+                        interval: configured(intervals, &labels).unwrap_or(USUAL_INTERVAL),
                     });
-                    let gaps = times.windows(2).map(|pair| pair[1].at.since(pair[0].at));
-                    source.interval = gaps.min().unwrap_or(source.interval);
                     source.last_report = source.last_report.max(last.at);
                     let mut events = deltas(&counts, &sums);
                     events.retain(|event| event.at > source.read_to);
@@ -130,6 +135,12 @@ impl Feed {
         self.answers.insert(place, (at, answer.clone()));
         answer
     }
+}
+
+/// How often a source was said to report.
+fn configured(intervals: &[(Labels, Duration)], source: &Labels) -> Option<Duration> {
+    let fits = |of: &Labels| of.iter().all(|(name, value)| source.get(name) == Some(value));
+    intervals.iter().find(|(of, _)| fits(of)).map(|(_, interval)| *interval)
 }
 
 type Reports = BTreeMap<Labels, (Vec<Sample>, Vec<Sample>)>;
@@ -180,7 +191,8 @@ mod tests {
 
     #[tokio::test]
     async fn each_event_is_handed_on_once_also_when_its_report_comes_late() {
-        let (store, mut feed) = (MemoryStore::new(), Feed::default());
+        let own = (Labels::from_pairs([("cluster", "a")]), Duration::from_secs(1));
+        let (store, mut feed) = (MemoryStore::new(), Feed::new(vec![own]));
         report(&store, "a", 0, 10.0, 1000.0).await;
         assert_eq!(batches(&mut feed, &store, 0).await[0].deltas, []);
         report(&store, "a", 1, 12.0, 1300.0).await;
@@ -195,7 +207,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_source_that_falls_silent_is_still_known() {
-        let (store, mut feed) = (MemoryStore::new(), Feed::default());
+        let (store, mut feed) = (MemoryStore::new(), Feed::new(vec![]));
         report(&store, "a", 0, 1.0, 1.0).await;
         batches(&mut feed, &store, 0).await;
         let known = batches(&mut feed, &store, 1000).await;

@@ -94,6 +94,7 @@ impl Ops {
         services.sort();
         services.dedup();
 
+        let intervals = targets.iter().map(|t| (t.labels().clone(), t.scraped_every())).collect();
         let scraper = Arc::new(Scraper::start(store.clone(), clock.clone(), targets));
         let declared: Vec<_> = builder.budgets.iter().map(|(m, b, _)| (m.clone(), *b)).collect();
         let evidence = Arc::new(ScrapedEvidence::new(
@@ -135,7 +136,7 @@ impl Ops {
             outbox: outbox.clone(),
             runbooks: runbooks.clone(),
             alerts,
-            parts: crate::tick::Parts::new(registry.clone(), labels),
+            parts: crate::tick::Parts::new(registry.clone(), labels, intervals),
         };
         for rule in builder.rules {
             ticker.add_rule(rule).await;
@@ -163,15 +164,18 @@ impl Ops {
             budgets: Box::new(budgets),
             services,
         };
-        let page = builder.page.start(shown).await?;
+        let tolerate = Tolerate { listeners: !builder.require_listeners, registry: &registry };
+        let page = tolerate.or_none(builder.page.start(shown).await)?.unwrap_or_default();
 
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let mut metrics_address = None;
         if let Some(address) = &builder.metrics {
-            let listener = listen::bind("metrics", address).await?;
-            metrics_address = Some(listen::local_address("metrics", address, &listener)?);
-            tasks.spawn(listen::serve_metrics(listener, registry.clone(), stopped.clone()));
+            let listener = listen::bind("metrics", address).await;
+            if let Some(listener) = tolerate.or_none(listener)? {
+                metrics_address = Some(listen::local_address("metrics", address, &listener)?);
+                tasks.spawn(listen::serve_metrics(listener, registry.clone(), stopped.clone()));
+            }
         }
         if builder.stop_on_signals {
             tasks.spawn(stop_on_signals(stop.clone(), stopped.clone()));
@@ -272,9 +276,9 @@ impl Ops {
     pub async fn shutdown(mut self, within: Duration) -> Result<(), Error> {
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
-        self.runbooks.shutdown().await;
         drop(self.control);
-        self.traffic.shutdown().await;
+        // Together: a run that is cancelled waits for its shift, which ends when traffic does.
+        tokio::join!(self.runbooks.shutdown(), self.traffic.shutdown());
         self.page.shutdown().await;
         self.spans.shutdown().await;
         self.scraper.set_targets([]).await;
@@ -282,6 +286,25 @@ impl Ops {
             outbox.shutdown(within).await;
         }
         Ok(())
+    }
+}
+
+/// Whether a busy port is an error, or only a loss.
+struct Tolerate<'a> {
+    listeners: bool,
+    registry: &'a Registry,
+}
+
+impl Tolerate<'_> {
+    fn or_none<T>(&self, started: Result<T, Error>) -> Result<Option<T>, Error> {
+        match started {
+            Err(error @ Error::Listen { .. }) if self.listeners => {
+                self.registry.counter("hms_ops_listen_failures_total").increment(1);
+                tracing::error!(%error, "the engine runs without this listener");
+                Ok(None)
+            }
+            started => started.map(Some),
+        }
     }
 }
 

@@ -63,7 +63,7 @@ impl Options {
 }
 
 /// The page, if it is served.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Page {
     running: Option<Running>,
 }

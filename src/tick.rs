@@ -54,10 +54,18 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    pub(crate) fn new(registry: Registry, labels: Labels) -> Self {
+    /// `labels` are those of this process, `intervals` those of its targets.
+    pub(crate) fn new(
+        registry: Registry,
+        labels: Labels,
+        mut intervals: Vec<(Labels, Duration)>,
+    ) -> Self {
+        if !labels.is_empty() {
+            intervals.push((labels.clone(), EVERY));
+        }
         Self {
             sampler: RegistrySampler::new(registry, labels),
-            feed: Feed::default(),
+            feed: Feed::new(intervals),
             budgets: HashSet::new(),
             unwritten: Tick::default(),
         }

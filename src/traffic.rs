@@ -103,7 +103,9 @@ impl Options {
             traffic.serving.push(router.serve(listener).map_err(failed)?);
         }
         let mesh: Arc<dyn MeshController> = Arc::new(Meshes::new(meshes));
-        traffic.engine = Some(Arc::new(ShiftEngine::new(mesh, evidence, journal, self.rules)));
+        let engine = ShiftEngine::new(mesh, evidence, journal, self.rules);
+        engine.recover().await.map_err(Error::setup)?;
+        traffic.engine = Some(Arc::new(engine));
         Ok(traffic)
     }
 }

@@ -25,7 +25,7 @@ impl Options {
 }
 
 /// No page.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Page;
 
 impl Page {

@@ -245,7 +245,10 @@ impl Ruled {
         alert.value = verdict.value;
         alert.threshold = verdict.threshold;
         alert.summary = verdict.summary;
-        ((alert.state, alert.health) != before).then(|| (alert.clone(), before.0))
+        // A service with little traffic is idle every other second; that is not worth an entry.
+        let lost = |health| matches!(health, AlertHealth::NoData | AlertHealth::Error);
+        let changed = alert.state != before.0 || lost(alert.health) != lost(before.1);
+        changed.then(|| (alert.clone(), before.0))
     }
 }
 

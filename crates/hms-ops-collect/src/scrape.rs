@@ -17,9 +17,11 @@ use tokio::task::JoinHandle;
 use crate::client::{ClientError, Endpoint};
 use crate::exposition::ExpositionError;
 
+mod sampler;
 mod series;
 mod task;
 
+pub use self::sampler::ExpositionSampler;
 use self::task::Task;
 
 /// Nudges that may wait for one target; more wait in [`Scraper::scrape_now`].
@@ -75,6 +77,11 @@ impl Target {
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval.max(Duration::from_millis(1));
         self
+    }
+
+    /// How often it is scraped.
+    pub fn scraped_every(&self) -> Duration {
+        self.interval
     }
 
     /// How long connecting, headers and body may take together; never longer than the interval.

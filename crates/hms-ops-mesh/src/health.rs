@@ -142,8 +142,7 @@ impl Router {
 impl HealthChecks {
     /// Stops checking; returns when no check runs any more.
     pub async fn shutdown(self) {
-        self.tasks.ask_to_stop();
-        self.tasks.join().await;
+        self.tasks.shutdown(Duration::MAX).await;
     }
 }
 

@@ -87,6 +87,22 @@ impl Router {
     /// A request of which nothing was sent, or an idempotent one without a body to which nothing
     /// was answered, is tried once more, at another cluster with weight if there is one.
     ///
+    /// ```
+    /// use hms_ops_mesh::Router;
+    /// use tokio::net::TcpListener;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let router = Router::builder("claims").cluster("cluster-a", "http://127.0.0.1:9001").build()?;
+    /// let checks = router.start_health_checks();
+    /// let serving = router.serve(TcpListener::bind("127.0.0.1:0").await?)?;
+    /// println!("claims are taken at {}", serving.address());
+    /// serving.shutdown().await;
+    /// checks.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// When the listener does not know its own address.
@@ -113,11 +129,7 @@ impl Serving {
     /// ended. What is not done after the drain timeout is broken off.
     pub async fn shutdown(self) {
         self.proxy.stop();
-        let drain = self.proxy.router.options().proxy.drain_timeout;
-        if tokio::time::timeout(drain, self.proxy.tasks.join()).await.is_err() {
-            self.proxy.tasks.abort();
-            self.proxy.tasks.join().await;
-        }
+        self.proxy.tasks.shutdown(self.proxy.router.options().proxy.drain_timeout).await;
     }
 }
 

@@ -90,6 +90,16 @@ pub(crate) struct Backend {
 }
 
 /// A request that was given to a cluster and counts there as active until this is dropped.
+///
+/// ```
+/// let router = hms_ops_mesh::Router::builder("claims")
+///     .cluster("cluster-a", "http://127.0.0.1:9001")
+///     .build()?;
+/// let mut request = router.begin();
+/// println!("ask {}", request.picked().endpoint);
+/// request.fail();
+/// # Ok::<(), hms_ops_mesh::RouterError>(())
+/// ```
 #[must_use = "the request counts as answered when this is dropped"]
 pub struct InFlight {
     router: Router,

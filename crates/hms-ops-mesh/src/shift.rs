@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hms_ops_core::ledger::{Journal, LedgerError};
@@ -26,6 +27,9 @@ mod watching;
 
 pub use rules::ShiftRules;
 
+/// How long a shutdown waits for what hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Shifts traffic, and says only what the clusters' own counters show.
 ///
 /// A shift is *accepted* when no guard speaks against it, *applied* when the mesh has the new split,
@@ -37,6 +41,34 @@ pub use rules::ShiftRules;
 ///
 /// [`TrafficControl::shift`] returns at *observed*, or at the end if that comes first; the bake goes
 /// on by itself and its end is in the ledger.
+///
+/// ```
+/// use std::sync::Arc;
+/// use hms_ops_core::ledger::Journal;
+/// use hms_ops_core::mesh::{MeshController, MeshError, ShiftRequest, TrafficControl, TrafficEvidence};
+/// use hms_ops_mesh::{ShiftEngine, ShiftRules};
+///
+/// async fn roll_over(
+///     mesh: Arc<dyn MeshController>,
+///     evidence: Arc<dyn TrafficEvidence>,
+///     journal: Arc<Journal>,
+/// ) -> Result<(), MeshError> {
+///     let engine = ShiftEngine::new(mesh, evidence, journal, ShiftRules::default());
+///     engine.recover().await?;
+///     let report = engine
+///         .shift(ShiftRequest {
+///             service: "eligibility-svc".into(),
+///             to: "cluster-b".into(),
+///             percent: 100,
+///             key: "incident 7".to_owned(),
+///             cause: "person/ana: cluster-a is slow".to_owned(),
+///         })
+///         .await?;
+///     println!("{}: {}", report.state.word(), report.state.detail());
+///     engine.shutdown().await;
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug)]
 pub struct ShiftEngine {
     inner: Arc<Inner>,
@@ -91,10 +123,9 @@ impl ShiftEngine {
     }
 
     /// Refuses new shifts, ends those under way as they stand, in the ledger too, and returns when
-    /// every task has ended.
+    /// every task has ended. What hangs in the mesh or the ledger is broken off after 10 seconds.
     pub async fn shutdown(&self) {
-        self.inner.tasks.ask_to_stop();
-        self.inner.tasks.join().await;
+        self.inner.tasks.shutdown(PATIENCE).await;
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 /// Owns tasks. Dropped, it asks them to stop and aborts them.
 #[derive(Debug, Default)]
@@ -46,13 +48,18 @@ impl Tasks {
         self.stop.send_replace(true);
     }
 
-    /// Waits until every task has ended, also those that are started meanwhile. Cancel safe.
-    pub(crate) async fn join(&self) {
-        while poll_fn(|cx| self.set().poll_join_next(cx)).await.is_some() {}
+    /// Asks every task to stop and waits until all have ended, also those that are started
+    /// meanwhile. What has not ended after `patience` is aborted. Cancel safe.
+    pub(crate) async fn shutdown(&self, patience: Duration) {
+        self.ask_to_stop();
+        if timeout(patience, self.join()).await.is_err() {
+            self.set().abort_all();
+            self.join().await;
+        }
     }
 
-    pub(crate) fn abort(&self) {
-        self.set().abort_all();
+    async fn join(&self) {
+        while poll_fn(|cx| self.set().poll_join_next(cx)).await.is_some() {}
     }
 
     fn set(&self) -> MutexGuard<'_, JoinSet<()>> {

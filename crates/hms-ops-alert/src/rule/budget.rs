@@ -16,6 +16,8 @@ use hms_ops_core::time::{TimeRange, Timestamp};
 
 /// A source is silent when it has missed this many of its reports.
 const MISSED_REPORTS: u32 = 3;
+/// How often a source that was never seen is expected to report.
+const USUAL_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Breaks when the event-weighted mean of a metric is above its budget.
 ///
@@ -35,6 +37,7 @@ pub struct BudgetRule {
     spec: RuleSpec,
     budget: Budget,
     unit: Unit,
+    began: Option<Timestamp>,
     windows: BTreeMap<Service, Window>,
     warm: BTreeMap<Labels, Warm>,
 }
@@ -51,7 +54,7 @@ impl BudgetRule {
             recover: budget.recover,
         };
         let unit = Unit::of(metric);
-        Self { spec, budget, unit, windows: BTreeMap::new(), warm: BTreeMap::new() }
+        Self { spec, budget, unit, began: None, windows: BTreeMap::new(), warm: BTreeMap::new() }
     }
 
     /// The same rule for one service only.
@@ -73,7 +76,10 @@ impl BudgetRule {
         let (limit, unit) = (self.budget.limit, self.unit.symbol());
         let over = self.budget.mean_over;
         let silent = |s: &EventBatch| at.since(s.last_report) > s.interval * MISSED_REPORTS;
-        let (condition, value, summary) = if sources.iter().all(|s| silent(s)) {
+        // A source that has yet to report for the first time is given the time of a usual one.
+        let waited = self.began.map_or(Duration::ZERO, |began| at.since(began));
+        let none = sources.is_empty() && waited <= USUAL_INTERVAL * MISSED_REPORTS;
+        let (condition, value, summary) = if !none && sources.iter().all(|s| silent(s)) {
             let summary = match sources.iter().map(|s| s.last_report).max() {
                 Some(last) => format!("no source has reported since {last}"),
                 None => "no source has ever reported".to_owned(),
@@ -133,6 +139,7 @@ impl AlertRule for BudgetRule {
 
     fn evaluate(&mut self, cx: &TickContext<'_>, out: &mut dyn ConditionSink) {
         let Some(InputData::Events(batches)) = cx.inputs.first() else { return };
+        self.began.get_or_insert(cx.at);
         let mut services: BTreeMap<Service, Vec<&EventBatch>> = BTreeMap::new();
         for batch in batches {
             let service = Service::from(batch.source.get(SERVICE).unwrap_or_default());
@@ -285,9 +292,11 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_service_that_never_reported_has_no_data() {
+    fn a_configured_service_that_never_reported_has_no_data_after_a_while() {
         let mut rule = rule().of_service(&"svc".into());
-        let v = verdict(&mut rule, 5, vec![]);
+        assert_eq!(verdict(&mut rule, 5, vec![]).condition, Condition::Idle);
+        assert_eq!(verdict(&mut rule, 5 + 45, vec![]).condition, Condition::Idle);
+        let v = verdict(&mut rule, 5 + 46, vec![]);
         assert_eq!(v.condition, Condition::NoData);
         assert_eq!(v.summary, "no source has ever reported");
     }

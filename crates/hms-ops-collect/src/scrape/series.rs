@@ -22,12 +22,18 @@ pub(super) type Commit = Pin<Box<dyn Future<Output = Result<(), StoreError>> + S
 /// The series of one target as of its last scrape.
 #[derive(Debug)]
 pub(super) struct TargetSeries {
+    exposed: ExposedSeries,
+    own: [OwnSeries; 3],
+}
+
+/// The series that were exposed, as of the last exposition.
+#[derive(Debug)]
+pub(super) struct ExposedSeries {
     labels: Labels,
     limits: Limits,
     exposed: HashMap<Box<str>, Exposed>,
-    /// Counts scrapes, to tell which series the current one has.
+    /// Counts expositions, to tell which series the current one has.
     scrape: u64,
-    own: [OwnSeries; 3],
 }
 
 /// A series that the target exposes.
@@ -62,11 +68,10 @@ impl TargetSeries {
     pub(super) fn new(labels: Labels, limits: Limits) -> Self {
         let own = ["up", "scrape_duration_seconds", "scrape_samples_scraped"];
         let own = own.map(|name| OwnSeries { labels: labels.with(NAME, name), series: None });
-        Self { labels, limits, exposed: HashMap::new(), scrape: 0, own }
+        Self { exposed: ExposedSeries::new(labels, limits), own }
     }
 
-    /// Appends the samples of `body`, all at `at`, and ends the series that are no longer there.
-    /// Nothing is appended when anything is wrong with it.
+    /// Appends the samples of `body`, all at `at`, and that the target is up.
     pub(super) fn success(
         &mut self,
         store: &dyn Store,
@@ -75,20 +80,9 @@ impl TargetSeries {
         at: Timestamp,
         took: Stopwatch,
     ) -> Result<(Counts, Commit), ScrapeError> {
-        self.scrape += 1;
-        // To the end first: a limit may be passed in the last line.
-        let (read, samples) = self.read(body, format)?;
-        let mut appender = store.appender();
-        let mut counts = Counts { samples, refused: samples - read.len() };
-        for sample in read {
-            let accepted = self.append(&mut *appender, &sample, at)?;
-            counts.refused += usize::from(!accepted);
-        }
-        let scrape = self.scrape;
-        for (_, gone) in self.exposed.extract_if(|_, exposed| exposed.last_scrape != scrape) {
-            end(&mut *appender, gone.series, at)?;
-        }
-        self.report(&mut *appender, at, [1.0, took.elapsed().as_secs_f64(), samples as f64])?;
+        let (mut appender, counts) = self.exposed.append(store, body, format, at)?;
+        let values = [1.0, took.elapsed().as_secs_f64(), counts.samples as f64];
+        self.report(&mut *appender, at, values)?;
         Ok((counts, appender.commit()))
     }
 
@@ -100,7 +94,7 @@ impl TargetSeries {
         took: Stopwatch,
     ) -> Result<Commit, StoreError> {
         let mut appender = store.appender();
-        self.end_exposed(&mut *appender, at)?;
+        self.exposed.end(&mut *appender, at)?;
         self.report(&mut *appender, at, [0.0, took.elapsed().as_secs_f64(), 0.0])?;
         Ok(appender.commit())
     }
@@ -108,13 +102,83 @@ impl TargetSeries {
     /// Ends all series: the target is no longer scraped.
     pub(super) fn end(&mut self, store: &dyn Store, at: Timestamp) -> Result<Commit, StoreError> {
         let mut appender = store.appender();
-        self.end_exposed(&mut *appender, at)?;
+        self.exposed.end(&mut *appender, at)?;
         for own in &mut self.own {
             if let Some(series) = own.series.take() {
                 end(&mut *appender, series, at)?;
             }
         }
         Ok(appender.commit())
+    }
+
+    fn report(
+        &mut self,
+        appender: &mut dyn Appender,
+        at: Timestamp,
+        values: [f64; 3],
+    ) -> Result<(), StoreError> {
+        for (own, value) in self.own.iter_mut().zip(values) {
+            if let Some(series) = own.series {
+                match appender.append(series, at, Value::Float(value)) {
+                    Err(StoreError::UnknownSeries { .. }) => {}
+                    result => {
+                        accepted(result)?;
+                        continue;
+                    }
+                }
+            }
+            let series = match appender.series(&own.labels) {
+                Err(StoreError::TooManySeries { .. }) => continue,
+                series => series?,
+            };
+            own.series = Some(series);
+            accepted(appender.append(series, at, Value::Float(value)))?;
+        }
+        Ok(())
+    }
+}
+
+impl ExposedSeries {
+    pub(super) fn new(labels: Labels, limits: Limits) -> Self {
+        Self { labels, limits, exposed: HashMap::new(), scrape: 0 }
+    }
+
+    /// A batch of the samples of `body`, all at `at`, and of the ends of series that are no longer
+    /// there. There is none when anything is wrong with the body.
+    pub(super) fn append<'s>(
+        &mut self,
+        store: &'s dyn Store,
+        body: &[u8],
+        format: Format,
+        at: Timestamp,
+    ) -> Result<(Box<dyn Appender + 's>, Counts), ScrapeError> {
+        self.scrape += 1;
+        // To the end first: a limit may be passed in the last line.
+        let (read, samples) = self.read(body, format)?;
+        let mut appender = store.appender();
+        let mut counts = Counts { samples, refused: samples - read.len() };
+        for sample in read {
+            let accepted = self.append_sample(&mut *appender, &sample, at)?;
+            counts.refused += usize::from(!accepted);
+        }
+        let scrape = self.scrape;
+        for (_, gone) in self.exposed.extract_if(|_, exposed| exposed.last_scrape != scrape) {
+            end(&mut *appender, gone.series, at)?;
+        }
+        Ok((appender, counts))
+    }
+
+    /// Ends all series.
+    pub(super) fn end(
+        &mut self,
+        appender: &mut dyn Appender,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        // The memory goes too: the target that comes back may be another.
+        for (_, exposed) in std::mem::take(&mut self.exposed) {
+            end(appender, exposed.series, at)?;
+        }
+        Ok(())
     }
 
     /// Reads the whole body within the limits; each series once, and how many samples there were.
@@ -157,7 +221,7 @@ impl TargetSeries {
     }
 
     /// Appends one sample; `false` when the store refuses this one alone.
-    fn append(
+    fn append_sample(
         &mut self,
         appender: &mut dyn Appender,
         sample: &Read<'_>,
@@ -183,44 +247,6 @@ impl TargetSeries {
         };
         self.exposed.insert(sample.text.into(), Exposed { series, last_scrape: self.scrape });
         accepted(appender.append(series, at, value))
-    }
-
-    fn end_exposed(
-        &mut self,
-        appender: &mut dyn Appender,
-        at: Timestamp,
-    ) -> Result<(), StoreError> {
-        // The memory goes too: the target that comes back may be another.
-        for (_, exposed) in std::mem::take(&mut self.exposed) {
-            end(appender, exposed.series, at)?;
-        }
-        Ok(())
-    }
-
-    fn report(
-        &mut self,
-        appender: &mut dyn Appender,
-        at: Timestamp,
-        values: [f64; 3],
-    ) -> Result<(), StoreError> {
-        for (own, value) in self.own.iter_mut().zip(values) {
-            if let Some(series) = own.series {
-                match appender.append(series, at, Value::Float(value)) {
-                    Err(StoreError::UnknownSeries { .. }) => {}
-                    result => {
-                        accepted(result)?;
-                        continue;
-                    }
-                }
-            }
-            let series = match appender.series(&own.labels) {
-                Err(StoreError::TooManySeries { .. }) => continue,
-                series => series?,
-            };
-            own.series = Some(series);
-            accepted(appender.append(series, at, Value::Float(value)))?;
-        }
-        Ok(())
     }
 }
 

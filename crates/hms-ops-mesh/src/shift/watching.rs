@@ -60,6 +60,8 @@ struct Watched {
     sent: Meter,
     /// Why the last reading had no evidence of it.
     gap: Option<String>,
+    /// Why the mesh did not say what it sends to it.
+    unseen: Option<String>,
     /// Requests that it answered, and had under way, at each of the last readings.
     lately: VecDeque<(f64, u64)>,
 }
@@ -84,6 +86,7 @@ impl Watching {
                 served: Meter::default(),
                 sent: Meter::default(),
                 gap: None,
+                unseen: None,
                 lately: VecDeque::new(),
             }
         });
@@ -183,11 +186,11 @@ impl Watching {
 
 impl Watched {
     fn absorb(&mut self, seen: &Seen, window: usize) {
+        self.unseen = seen.sent.as_ref().err().cloned();
         let (sent, active) = match &seen.sent {
             Ok(traffic) => {
-                let counts =
-                    Served { requests: traffic.requests as f64, errors: traffic.errors as f64 };
-                (self.sent.read(counts), traffic.active)
+                let (requests, errors) = (traffic.requests as f64, traffic.errors as f64);
+                (self.sent.read(Served { requests, errors }), traffic.active)
             }
             // What is not known may be under way.
             Err(_) => (0.0, 1),
@@ -255,8 +258,11 @@ impl Watched {
         if grown > 0.0 {
             return Some(format!("{name} still answers: {grown} requests in the last window"));
         }
+        if let Some(reason) = &self.unseen {
+            return Some(format!("the mesh does not say what it sends to {name}: {reason}"));
+        }
         if active > 0 {
-            return Some(format!("{name} still has {active} requests under way"));
+            return Some(format!("{name} still has requests under way: {active}"));
         }
         let drained = self.lately.iter().filter(|(_, active)| *active == 0).count();
         (drained < rules.readings_of_quiet())

@@ -8,3 +8,4 @@ mod layer;
 mod proxy;
 mod router;
 mod shift;
+mod whole;

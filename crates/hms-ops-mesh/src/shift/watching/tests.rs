@@ -178,7 +178,7 @@ fn counters_that_are_no_counts_are_no_evidence() {
     assert_eq!(
         watching.step(&reading),
         Step::Unconfirmed(
-            "cluster-a still has 1 requests under way; \
+            "the mesh does not say what it sends to cluster-a: unreachable; \
              no evidence of cluster-b: its counters are no counts"
                 .to_owned()
         )

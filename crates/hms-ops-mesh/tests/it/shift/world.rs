@@ -159,6 +159,7 @@ pub(crate) struct Lab {
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) engine: Arc<ShiftEngine>,
     clock: Arc<dyn Clock>,
+    rules: ShiftRules,
     users: JoinHandle<()>,
 }
 
@@ -179,13 +180,15 @@ impl Lab {
         #[allow(clippy::disallowed_methods, reason = "this is a clock")]
         let clock: Arc<dyn Clock> = Arc::new(TokioClock(Instant::now()));
         let ledger: Arc<dyn Ledger> = Arc::new(MemoryLedger::new(clock.clone()));
-        let engine = engine(&world, &ledger, &clock, rules).await;
-        Self { world, ledger, engine, clock, users }
+        let engine = engine(&world, &ledger, &clock, rules.clone()).await;
+        Self { world, ledger, engine, clock, rules, users }
     }
 
     /// The engine after a restart: of the old one only the ledger is left.
     pub(crate) async fn restart(&mut self) {
-        self.engine = engine(&self.world, &self.ledger, &self.clock, ShiftRules::default()).await;
+        let rules = self.rules.clone();
+        self.engine = engine(&self.world, &self.ledger, &self.clock, rules).await;
+        self.engine.recover().await.unwrap();
     }
 
     /// Changes how the world is.
