@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Config, ConfigError, Declared};
+use crate::config::{Config, Declared};
 use crate::core::alert::AlertRule;
 use crate::core::clock::{Clock, SystemClock};
 use crate::core::ledger::Ledger;
@@ -12,7 +12,8 @@ use crate::core::notify::Notifier;
 use crate::core::registry::Registry;
 use crate::core::span_store::SpanStore;
 use crate::core::store::Store;
-use crate::{Error, Ops, page, runbooks, traffic};
+use crate::tick::Exporter;
+use crate::{Error, Ops, page, runbooks, traffic, webhooks};
 use hms_ops_collect::scrape::Target;
 
 /// Says what an [`Ops`] is made of; each part has a default.
@@ -33,6 +34,7 @@ pub struct OpsBuilder {
     pub(crate) runbooks: runbooks::Options,
     pub(crate) page: page::Options,
     pub(crate) metrics: Option<String>,
+    pub(crate) exporter: Option<Box<dyn Exporter>>,
     pub(crate) stop_on_signals: bool,
     pub(crate) require_listeners: bool,
 }
@@ -55,6 +57,7 @@ impl OpsBuilder {
             runbooks: runbooks::Options::default(),
             page: page::Options::default(),
             metrics: None,
+            exporter: None,
             stop_on_signals: false,
             require_listeners: false,
         }
@@ -117,7 +120,8 @@ impl OpsBuilder {
         self
     }
 
-    /// Declares the budget of a scraped metric, for one service or for every one that has it.
+    /// Declares the budget of a scraped or otherwise exported metric, for one service or for every one
+    /// that has it.
     #[must_use]
     pub fn budget(mut self, metric: &str, budget: Budget, service: Option<&str>) -> Self {
         self.budgets.push((metric.to_owned(), budget, service.map(Service::from)));
@@ -171,7 +175,7 @@ impl OpsBuilder {
     pub fn config(mut self, config: &Config) -> Result<Self, Error> {
         self.targets.extend_from_slice(config.targets());
         self.budgets.extend(config.budgets().map_err(Error::setup)?);
-        self.notifiers.extend(webhooks(config).map_err(Error::setup)?);
+        self.notifiers.extend(webhooks::read(config).map_err(Error::setup)?);
         self.traffic = self.traffic.configure(config).map_err(Error::setup)?;
         self.runbooks = self.runbooks.configure(config).map_err(Error::setup)?;
         if let Some(address) = &config.file.listen.admin {
@@ -188,46 +192,5 @@ impl OpsBuilder {
     /// [`Error`], before anything has an effect.
     pub async fn start(self) -> Result<Ops, Error> {
         Ops::start(self).await
-    }
-}
-
-/// The webhooks of a config file, with their secrets read.
-pub(crate) fn webhooks(config: &Config) -> Result<Vec<Arc<dyn Notifier>>, ConfigError> {
-    webhook::all(config)
-}
-
-#[cfg(feature = "notify-webhook")]
-mod webhook {
-    use hms_ops_alert::notify::{Secret, WebhookNotifier};
-
-    use super::{Arc, Config, ConfigError, Notifier};
-
-    pub(super) fn all(config: &Config) -> Result<Vec<Arc<dyn Notifier>>, ConfigError> {
-        let webhook = |table: &crate::config::Webhook| {
-            let path = config.path(table.secret_file.get_ref());
-            let at = table.secret_file.span().start;
-            let text = std::fs::read_to_string(&path)
-                .map_err(|e| config.malformed(at, format!("{}: {e}", path.display())))?;
-            let secret = Secret::parse(&text).map_err(|e| config.malformed(at, e.to_string()))?;
-            let notifier = WebhookNotifier::new(&table.receiver, table.url.get_ref(), secret)
-                .map_err(|e| config.malformed(table.url.span().start, e.to_string()))?;
-            Ok(Arc::new(notifier) as Arc<dyn Notifier>)
-        };
-        config.file.webhook.iter().map(webhook).collect()
-    }
-}
-
-#[cfg(not(feature = "notify-webhook"))]
-mod webhook {
-    use super::{Arc, Config, ConfigError, Notifier};
-
-    pub(super) fn all(config: &Config) -> Result<Vec<Arc<dyn Notifier>>, ConfigError> {
-        match config.file.webhook.first() {
-            Some(table) => {
-                let reason = "webhooks need the feature `notify-webhook`".to_owned();
-                Err(config.malformed(table.url.span().start, reason))
-            }
-            None => Ok(Vec::new()),
-        }
     }
 }

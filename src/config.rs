@@ -234,7 +234,7 @@ impl Config {
     fn check_parts(&self) -> Result<(), ConfigError> {
         crate::traffic::Options::default().configure(self).map(|_| ())?;
         crate::runbooks::Options::default().configure(self).map(|_| ())?;
-        crate::builder::webhooks(self).map(|_| ())
+        crate::webhooks::read(self).map(|_| ())
     }
 
     fn positive(&self, text: &toml::Spanned<String>) -> Result<Duration, ConfigError> {

@@ -8,14 +8,23 @@
 //! async fn main() -> Result<(), hms_ops::Error> {
 //!     let _ops = Ops::builder().service("eligibility-svc").dashboard("127.0.0.1:9110").start().await?;
 //!     let latency = Metric::new("eligibility.latency_ms").budget(300.0);
-//!     loop { latency.record(check_eligibility().await); }
+//!     loop { latency.record_duration(check_eligibility().await); }
 //! }
-//! # async fn check_eligibility() -> f64 { 12.0 }
+//! # async fn check_eligibility() -> std::time::Duration { std::future::pending().await }
 //! ```
 //!
+//! | a program that | begins with |
+//! |---|---|
+//! | watches itself, and others | [`Ops`] |
+//! | is watched by an engine elsewhere | [`Agent`] |
+//! | records | [`Metric`](core::metric::Metric), [`Counter`](core::metric::Counter), [`Gauge`](core::metric::Gauge), [`#[trace]`](macro@trace) |
+//! | repairs | [`#[runbook]`](macro@runbook), and a [`Policy`](runbook::Policy) that lets it |
+//! | shifts traffic | [`Router`](mesh::Router) |
+//! | is told by a file what to do | [`Config`] |
+//! | brings a part of its own | the traits in [`core`], and the suites in `hms-ops-testkit` |
+//!
 //! This crate composes the others and adds what needs all of them: the builder, the tick, the
-//! config file, listeners and access. See [`Ops`] for an engine in a service, [`Agent`] for a
-//! service that an engine elsewhere watches.
+//! config file, listeners and access.
 
 mod agent;
 mod entry;
@@ -60,6 +69,11 @@ mod traffic;
 #[cfg(all(feature = "alert", not(feature = "mesh-in-process")))]
 #[path = "traffic/absent.rs"]
 mod traffic;
+#[cfg(all(feature = "alert", feature = "notify-webhook"))]
+mod webhooks;
+#[cfg(all(feature = "alert", not(feature = "notify-webhook")))]
+#[path = "webhooks/absent.rs"]
+mod webhooks;
 
 pub use agent::{Agent, AgentBuilder};
 pub use error::Error;
@@ -118,3 +132,23 @@ pub mod __private {
     #[cfg(feature = "trace")]
     pub use hms_ops_trace::__private::trace;
 }
+
+/// The README, whose snippets are compiled here; every TOML block in it is a config.
+///
+/// ```
+/// let folder = std::env::temp_dir().join(format!("hms-ops-readme-{}", std::process::id()));
+/// std::fs::create_dir_all(&folder)?;
+/// std::fs::write(folder.join("on-call.secret"), format!("whsec_{}", "A".repeat(32)))?;
+/// let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+/// let blocks: Vec<_> = readme.split("\n```toml\n").skip(1).collect();
+/// assert!(!blocks.is_empty());
+/// for block in blocks {
+///     let text = block.split("```").next().unwrap();
+///     hms_ops::Config::parse(folder.join("ops.toml").to_str().unwrap(), text)?;
+/// }
+/// std::fs::remove_dir_all(folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

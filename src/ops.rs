@@ -27,7 +27,7 @@ use crate::core::store::{MemoryStore, Store};
 use crate::evidence::ScrapedEvidence;
 use crate::page::Page;
 use crate::runbooks::Runbooks;
-use crate::tick::{LEASE, Ticker};
+use crate::tick::{LEASE, Parts, Ticker};
 use crate::traffic::Traffic;
 use crate::{Error, agent, listen, runbooks, spans};
 
@@ -58,6 +58,9 @@ pub struct Ops {
     spans: spans::Collecting,
     alerts: watch::Receiver<Vec<AlertStatus>>,
     metrics_address: Option<SocketAddr>,
+    /// Somebody wants the program to end.
+    asked: watch::Sender<bool>,
+    /// The program has called for the end.
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -73,7 +76,10 @@ impl Ops {
             return Err(Error::NotEntered);
         }
         let registry = builder.registry.unwrap_or_else(|| Registry::global().clone());
-        agent::capture(&registry);
+        // Who hands over an exporter has its recorder there.
+        if builder.exporter.is_none() {
+            agent::capture(&registry);
+        }
         let clock = builder.clock;
         let store = builder.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
         let span_store: Arc<dyn SpanStore> =
@@ -136,7 +142,7 @@ impl Ops {
             outbox: outbox.clone(),
             runbooks: runbooks.clone(),
             alerts,
-            parts: crate::tick::Parts::new(registry.clone(), labels, intervals),
+            parts: Parts::new(registry.clone(), labels, intervals, builder.exporter),
         };
         for rule in builder.rules {
             ticker.add_rule(rule).await;
@@ -167,6 +173,7 @@ impl Ops {
         let tolerate = Tolerate { listeners: !builder.require_listeners, registry: &registry };
         let page = tolerate.or_none(builder.page.start(shown).await)?.unwrap_or_default();
 
+        let asked = watch::Sender::new(false);
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let mut metrics_address = None;
@@ -178,7 +185,7 @@ impl Ops {
             }
         }
         if builder.stop_on_signals {
-            tasks.spawn(stop_on_signals(stop.clone(), stopped.clone()));
+            tasks.spawn(stop_on_signals(asked.clone(), stopped.clone()));
         }
         tasks.spawn(ticker.run(stopped));
         Ok(Self {
@@ -194,6 +201,7 @@ impl Ops {
             spans: collecting,
             alerts: alerts_seen,
             metrics_address,
+            asked,
             stop,
             tasks,
         })
@@ -257,12 +265,12 @@ impl Ops {
     /// Whether the engine was told to stop: by a signal, with
     /// [`OpsBuilder::stop_on_signals`](crate::OpsBuilder::stop_on_signals).
     pub fn is_shutting_down(&self) -> bool {
-        *self.stop.borrow()
+        *self.asked.borrow()
     }
 
     /// Waits until the engine was told to stop.
     pub async fn stopped(&self) {
-        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+        let _ = self.asked.subscribe().wait_for(|asked| *asked).await;
     }
 
     /// Ends everything and joins every task: what runs is cancelled and recorded, what is in flight
@@ -340,7 +348,7 @@ fn add_endpoints(
     Ok(())
 }
 
-async fn stop_on_signals(stop: watch::Sender<bool>, mut stopped: watch::Receiver<bool>) {
+async fn stop_on_signals(asked: watch::Sender<bool>, mut stopped: watch::Receiver<bool>) {
     let signalled = async {
         #[cfg(unix)]
         use tokio::signal::unix::{SignalKind, signal};
@@ -355,7 +363,7 @@ async fn stop_on_signals(stop: watch::Sender<bool>, mut stopped: watch::Receiver
         let _ = tokio::signal::ctrl_c().await;
     };
     tokio::select! {
-        () = signalled => { stop.send_replace(true); }
+        () = signalled => { asked.send_replace(true); }
         _ = stopped.wait_for(|stop| *stop) => {}
     }
 }

@@ -1,9 +1,11 @@
 //! The tick: once a second, sample, read, decide, write down, and only then act.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use hms_ops_alert::{BudgetRule, Engine, Outbox, Tick};
 use hms_ops_collect::registry::RegistrySampler;
 use tokio::sync::watch;
@@ -46,6 +48,7 @@ pub(crate) struct Ticker {
 /// What the ticker keeps from tick to tick.
 pub(crate) struct Parts {
     sampler: RegistrySampler,
+    exporter: Option<Box<dyn Exporter>>,
     feed: Feed,
     /// Metrics of this process whose budget has a rule.
     budgets: HashSet<Arc<str>>,
@@ -59,18 +62,36 @@ impl Parts {
         registry: Registry,
         labels: Labels,
         mut intervals: Vec<(Labels, Duration)>,
+        mut exporter: Option<Box<dyn Exporter>>,
     ) -> Self {
         if !labels.is_empty() {
             intervals.push((labels.clone(), EVERY));
         }
+        if let Some(exporter) = &mut exporter {
+            exporter.set_labels(labels.clone());
+        }
         Self {
             sampler: RegistrySampler::new(registry, labels),
+            exporter,
             feed: Feed::new(intervals),
             budgets: HashSet::new(),
             unwritten: Tick::default(),
         }
     }
 }
+
+/// Metrics of this process that are kept outside of its registry.
+#[async_trait]
+pub(crate) trait Exporter: fmt::Debug + Send {
+    /// Sets the labels that every series gets; called once, before the first sample.
+    fn set_labels(&mut self, labels: Labels);
+
+    /// Writes the metrics as they are now, stamped `at`; returns how many samples were refused.
+    async fn sample(&mut self, store: &dyn Store, at: Timestamp) -> Result<u64, SampleError>;
+}
+
+/// Why metrics could not be sampled.
+pub(crate) type SampleError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Ticker {
     /// Adds a rule, with its windows filled from what is stored.
@@ -148,7 +169,16 @@ impl Ticker {
     }
 
     async fn sample(&mut self, at: Timestamp) {
-        match self.parts.sampler.sample(&*self.store, at).await {
+        let own = self.parts.sampler.sample(&*self.store, at).await;
+        self.sampled(own.map_err(SampleError::from));
+        if let Some(exporter) = &mut self.parts.exporter {
+            let exported = exporter.sample(&*self.store, at).await;
+            self.sampled(exported);
+        }
+    }
+
+    fn sampled(&self, refused: Result<u64, SampleError>) {
+        match refused {
             Ok(0) => {}
             Ok(refused) => self.registry.counter("hms_ops_refused_series_total").increment(refused),
             Err(error) => self.failed(&error.to_string()),

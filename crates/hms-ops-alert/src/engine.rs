@@ -242,8 +242,9 @@ impl Ruled {
             Condition::NoData => AlertHealth::NoData,
             Condition::Error(_) => AlertHealth::Error,
         };
-        alert.value = verdict.value;
-        alert.threshold = verdict.threshold;
+        // JSON, and so the ledger, knows finite numbers only.
+        alert.value = verdict.value.filter(|value| value.is_finite());
+        alert.threshold = verdict.threshold.filter(|threshold| threshold.is_finite());
         alert.summary = verdict.summary;
         // A service with little traffic is idle every other second; that is not worth an entry.
         let lost = |health| matches!(health, AlertHealth::NoData | AlertHealth::Error);

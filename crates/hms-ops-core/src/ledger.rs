@@ -22,6 +22,7 @@ mod history;
 mod journal;
 mod memory;
 
+pub use crate::fence::Fence;
 pub use history::{History, Run};
 pub use journal::Journal;
 pub use memory::MemoryLedger;
@@ -92,16 +93,6 @@ impl Seq {
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
-}
-
-/// The right to write, and to act: every effect carries the epoch, so that what a paused writer
-/// does late can be refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fence {
-    /// Who holds it.
-    pub holder: String,
-    /// Grows with each new holder.
-    pub epoch: u64,
 }
 
 /// One thing to write down.

@@ -34,6 +34,8 @@ pub mod alert;
 #[cfg(feature = "engine")]
 pub mod control;
 #[cfg(feature = "engine")]
+pub mod fence;
+#[cfg(feature = "engine")]
 pub mod ledger;
 #[cfg(feature = "engine")]
 pub mod matcher;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::Fence;
+use crate::fence::Fence;
 use crate::name::{Cluster, Service};
 
 /// Reads and changes how one mesh splits the traffic of services over clusters.

@@ -52,8 +52,11 @@ const FACADE: &[&str] = &[
     "hms-ops-dashboard",
 ];
 
-/// Suites for tests; no library is built with it.
-const TESTKIT: &str = "hms-ops-testkit";
+/// What tests may use besides: the vocabulary, and its suites.
+const IN_TESTS: &[&str] = &["hms-ops-core", "hms-ops-testkit"];
+
+/// What examples may use besides: a team's own engine is the binary with the team's runbooks.
+const IN_EXAMPLES: (&str, &str) = ("hms-ops", "hms-ops-cli");
 
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<Complaint>> {
     let ours: Vec<&str> = workspace.packages.iter().map(|package| package.name.as_str()).collect();
@@ -82,12 +85,14 @@ fn refused(package: &Package, ours: &[&str]) -> Vec<(String, String)> {
     };
     let arrows =
         package.dependencies.iter().filter(|dependency| ours.contains(&dependency.name.as_str()));
-    let refused = arrows.filter(|arrow| !is_allowed(arrow, allowed));
+    let refused = arrows.filter(|arrow| !is_allowed(name, arrow, allowed));
     refused.map(|arrow| (arrow.name.clone(), sentence(name, arrow, allowed))).collect()
 }
 
-fn is_allowed(arrow: &Dependency, allowed: &[&str]) -> bool {
-    allowed.contains(&arrow.name.as_str()) || (arrow.kind == Kind::Dev && arrow.name == TESTKIT)
+fn is_allowed(from: &str, arrow: &Dependency, allowed: &[&str]) -> bool {
+    let to = arrow.name.as_str();
+    let in_tests = arrow.kind == Kind::Dev && (IN_TESTS.contains(&to) || (from, to) == IN_EXAMPLES);
+    allowed.contains(&to) || in_tests
 }
 
 fn sentence(from: &str, arrow: &Dependency, allowed: &[&str]) -> String {
