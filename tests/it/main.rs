@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod embedded;
+#[cfg(feature = "exporter-prometheus")]
+mod exporter;
 mod healing;
 
 hms_ops::test_entry!();
