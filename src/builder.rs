@@ -167,7 +167,7 @@ impl OpsBuilder {
         self
     }
 
-    /// Adds what a config file says.
+    /// Adds what a config file says. Its policy replaces one that was given before.
     ///
     /// # Errors
     ///

@@ -155,7 +155,8 @@ impl Config {
         Self::parse(&name, &text)
     }
 
-    /// Reads a config from text; `name` is for messages, and paths in it are relative to it.
+    /// Reads a config from text; `name` is for messages, and paths in it are relative to it. The
+    /// files that it names, such as secrets, must be there.
     ///
     /// # Errors
     ///

@@ -1,12 +1,13 @@
 //! Why HMS-OPS could not start, or not stop well.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 /// Why HMS-OPS could not start, or not stop well.
 ///
 /// Once it runs, nothing in it is fatal to the service around it: what fails then is logged and
 /// counted.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "each message explains its fields")]
 pub enum Error {
@@ -38,5 +39,12 @@ impl Error {
     /// Wraps the error of a part.
     pub(crate) fn setup(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Setup(error.into())
+    }
+}
+
+/// As `Display`: it is what a `main` that returns this error prints.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }

@@ -81,6 +81,8 @@ pub use hms_ops_core as core;
 pub use hms_ops_macros::{main, runbook, trace};
 
 #[cfg(feature = "alert")]
+pub use async_trait::async_trait;
+#[cfg(feature = "alert")]
 pub use builder::OpsBuilder;
 #[cfg(feature = "alert")]
 pub use config::{Config, ConfigError};

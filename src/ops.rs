@@ -268,9 +268,13 @@ impl Ops {
         *self.asked.borrow()
     }
 
-    /// Waits until the engine was told to stop.
-    pub async fn stopped(&self) {
-        let _ = self.asked.subscribe().wait_for(|asked| *asked).await;
+    /// Waits until the engine was told to stop. Borrows nothing, so it can be handed to a server's
+    /// graceful shutdown.
+    pub fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut asked = self.asked.subscribe();
+        async move {
+            let _ = asked.wait_for(|asked| *asked).await;
+        }
     }
 
     /// Ends everything and joins every task: what runs is cancelled and recorded, what is in flight

@@ -121,7 +121,8 @@ fn refusal(bound: SocketAddr, headers: &HeaderMap) -> Option<&'static str> {
 
 impl OpsBuilder {
     /// Serves the page at this address, as `127.0.0.1:9110`; port 0 takes a free one. It must be a
-    /// loopback address in this release.
+    /// loopback address in this release. A busy port is an error only with
+    /// [`OpsBuilder::require_listeners`].
     #[must_use]
     pub fn dashboard(mut self, address: &str) -> Self {
         self.page.listen(address);

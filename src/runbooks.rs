@@ -99,7 +99,8 @@ impl Runbooks {
 }
 
 impl OpsBuilder {
-    /// Says what runbooks may do. Default: nothing but leave notes.
+    /// Says what runbooks may do. Default: nothing but leave notes. Replaces one that was given
+    /// before, also by a config file.
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.runbooks.policy = policy;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod control;
 mod embedded;
 #[cfg(feature = "exporter-prometheus")]
 mod exporter;

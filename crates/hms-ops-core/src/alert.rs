@@ -31,7 +31,8 @@ pub trait AlertRule: fmt::Debug + Send + 'static {
     /// [`RuleError`] when the history cannot be used; the rule then starts with empty windows.
     fn warm_up(&mut self, input: usize, history: &mut dyn SeriesSet) -> Result<(), RuleError>;
 
-    /// Reports the condition of every label set that the rule knows, once.
+    /// Reports the condition of every label set that the rule knows, once. The label sets have no
+    /// `__name__`; answers to queries may.
     fn evaluate(&mut self, cx: &TickContext<'_>, out: &mut dyn ConditionSink);
 }
 

@@ -88,12 +88,6 @@ impl Clock for ManualClock {
     }
 }
 
-impl<T: Clock + ?Sized> Clock for std::sync::Arc<T> {
-    fn now(&self) -> Timestamp {
-        (**self).now()
-    }
-}
-
 /// Measures how long something took, on the monotonic clock.
 ///
 /// ```

@@ -217,26 +217,3 @@ pub enum LedgerError {
     #[error("the ledger failed: {0}")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
-
-#[async_trait]
-impl<T: Ledger + ?Sized> Ledger for Arc<T> {
-    async fn lease(&self, holder: &str, ttl: Duration) -> Result<Option<Fence>, LedgerError> {
-        (**self).lease(holder, ttl).await
-    }
-
-    async fn append(&self, fence: &Fence, entries: Vec<Entry>) -> Result<Seq, LedgerError> {
-        (**self).append(fence, entries).await
-    }
-
-    async fn read(&self, from: Seq, limit: usize) -> Result<Vec<Arc<Recorded>>, LedgerError> {
-        (**self).read(from, limit).await
-    }
-
-    async fn changed(&self, after: Seq) -> Result<Seq, LedgerError> {
-        (**self).changed(after).await
-    }
-
-    async fn verify(&self) -> Result<Seq, LedgerError> {
-        (**self).verify().await
-    }
-}

@@ -19,6 +19,7 @@
 
 pub mod clock;
 pub mod exposition;
+mod forward;
 pub mod labels;
 pub mod metric;
 pub mod name;

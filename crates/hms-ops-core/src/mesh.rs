@@ -1,7 +1,6 @@
 //! Traffic: what a mesh backend tells and does, and what a shift of traffic goes through.
 
 use std::fmt;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -342,31 +341,4 @@ pub enum MeshError {
     /// The mesh could not be reached, or the ledger could not be written.
     #[error("the mesh failed: {0}")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-#[async_trait]
-impl<T: MeshController + ?Sized> MeshController for Arc<T> {
-    fn capabilities(&self) -> Capabilities {
-        (**self).capabilities()
-    }
-
-    fn services(&self) -> Vec<Service> {
-        (**self).services()
-    }
-
-    async fn snapshot(&self, service: &Service) -> Result<Snapshot, MeshError> {
-        (**self).snapshot(service).await
-    }
-
-    async fn plan(&self, request: &ShiftRequest) -> Result<Plan, MeshError> {
-        (**self).plan(request).await
-    }
-
-    async fn apply(&self, plan: &Plan, fence: &Fence) -> Result<Applied, MeshError> {
-        (**self).apply(plan, fence).await
-    }
-
-    async fn observe(&self, service: &Service) -> Result<Vec<ClusterTraffic>, MeshError> {
-        (**self).observe(service).await
-    }
 }

@@ -133,7 +133,7 @@ impl Metric {
     #[must_use]
     pub fn budget(self, budget: impl IntoBudget) -> Self {
         let budget = budget.into_budget(Unit::of(&self.series.name));
-        self.series.registry.declare_budget(&self.series.name, budget);
+        self.series.registry.declare_budget(&self.series.spelled, budget);
         self
     }
 
@@ -230,6 +230,8 @@ impl Gauge {
 #[derive(Clone, Debug)]
 struct Series<C> {
     registry: Registry,
+    /// The name as the user wrote it, under which people meet the alert.
+    spelled: Arc<str>,
     name: Arc<str>,
     labels: Labels,
     cell: OnceLock<C>,
@@ -237,8 +239,9 @@ struct Series<C> {
 
 impl<C> Series<C> {
     fn new(registry: Registry, name: &str) -> Self {
+        let stored: Arc<str> = stored_name(name).into();
         let cell = OnceLock::new();
-        Self { registry, name: stored_name(name).into(), labels: Labels::empty(), cell }
+        Self { registry, spelled: name.into(), name: stored, labels: Labels::empty(), cell }
     }
 
     fn label(self, name: &str, value: &str) -> Self {

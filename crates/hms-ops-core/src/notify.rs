@@ -1,7 +1,6 @@
 //! Notifications: what on-call is told, and the trait of those who deliver it.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -67,15 +66,4 @@ pub enum SendError {
     /// Never.
     #[error("not deliverable: {reason}")]
     Permanent { reason: String },
-}
-
-#[async_trait]
-impl<T: Notifier + ?Sized> Notifier for Arc<T> {
-    fn receiver(&self) -> &str {
-        (**self).receiver()
-    }
-
-    async fn send(&self, n: &Notification) -> Result<Receipt, SendError> {
-        (**self).send(n).await
-    }
 }

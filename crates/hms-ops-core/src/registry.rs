@@ -49,7 +49,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Family {
     help: Option<Arc<str>>,
-    budgets: Vec<Budget>,
+    /// By the metric's name as it was spelled; the last declared counts.
+    budgets: Vec<(Arc<str>, Budget)>,
     cells: HashMap<Labels, Cell>,
 }
 
@@ -143,14 +144,11 @@ impl Registry {
         self.change(name, |family| family.help = Some(help.into()));
     }
 
-    /// The budgets declared so far: stored metric name and budget, sorted by name. The last
-    /// declared of a metric counts.
+    /// The budgets declared so far, sorted by metric: its name as it was spelled, and the budget that
+    /// was declared last.
     pub fn budgets(&self) -> Vec<(Arc<str>, Budget)> {
         let families = self.0.families.read().unwrap_or_else(PoisonError::into_inner);
-        families
-            .iter()
-            .filter_map(|(name, family)| Some((name.clone(), *family.budgets.last()?)))
-            .collect()
+        families.values().filter_map(|family| family.budgets.last().cloned()).collect()
     }
 
     /// Reads every series. A metric with a budget that has not recorded yet reads as empty, not as
@@ -172,8 +170,8 @@ impl Registry {
 
     pub(crate) fn declare_budget(&self, name: &str, budget: Budget) {
         self.change(name, |family| {
-            family.budgets.retain(|known| known.limit != budget.limit);
-            family.budgets.push(budget);
+            family.budgets.retain(|(_, known)| known.limit != budget.limit);
+            family.budgets.push((name.into(), budget));
             for cell in family.cells.values() {
                 if let Cell::Histogram(histogram) = cell {
                     histogram.add_edge(budget.limit);
@@ -272,7 +270,7 @@ impl Cell {
 impl Family {
     fn new_histogram(&self, name: &str) -> HistogramCell {
         let histogram = HistogramCell::new(cell::default_edges(Unit::of(name)));
-        for budget in &self.budgets {
+        for (_, budget) in &self.budgets {
             histogram.add_edge(budget.limit);
         }
         histogram

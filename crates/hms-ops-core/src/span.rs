@@ -246,12 +246,6 @@ pub trait SpanSink: fmt::Debug + Send + Sync + 'static {
     fn record(&self, span: SpanRecord);
 }
 
-impl<T: SpanSink + ?Sized> SpanSink for std::sync::Arc<T> {
-    fn record(&self, span: SpanRecord) {
-        (**self).record(span);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

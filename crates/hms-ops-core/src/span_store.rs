@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -184,23 +184,4 @@ fn summarize<'a>(
         spans: spans.count(),
         services,
     })
-}
-
-#[async_trait]
-impl<T: SpanStore + ?Sized> SpanStore for Arc<T> {
-    async fn append(&self, spans: Vec<SpanRecord>) -> Result<(), SpanStoreError> {
-        (**self).append(spans).await
-    }
-
-    async fn trace(&self, id: TraceId) -> Result<Vec<SpanRecord>, SpanStoreError> {
-        (**self).trace(id).await
-    }
-
-    async fn search(&self, query: &TraceQuery) -> Result<Vec<TraceSummary>, SpanStoreError> {
-        (**self).search(query).await
-    }
-
-    async fn dropped(&self) -> u64 {
-        (**self).dropped().await
-    }
 }

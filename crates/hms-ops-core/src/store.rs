@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -226,54 +225,3 @@ pub trait StoreExt: Store {
 }
 
 impl<T: Store + ?Sized> StoreExt for T {}
-
-macro_rules! forward {
-    ($($pointer:ident),*) => {$(
-        #[async_trait]
-        impl<T: Store + ?Sized> Store for $pointer<T> {
-            fn appender(&self) -> Box<dyn Appender + '_> {
-                (**self).appender()
-            }
-
-            async fn select(
-                &self,
-                matchers: &[Matcher],
-                range: TimeRange,
-                hint: &SelectHint,
-            ) -> Result<Box<dyn SeriesSet>, StoreError> {
-                (**self).select(matchers, range, hint).await
-            }
-
-            async fn series(
-                &self,
-                matchers: &[Matcher],
-                range: TimeRange,
-            ) -> Result<Vec<Labels>, StoreError> {
-                (**self).series(matchers, range).await
-            }
-
-            async fn label_names(
-                &self,
-                matchers: &[Matcher],
-                range: TimeRange,
-            ) -> Result<Vec<String>, StoreError> {
-                (**self).label_names(matchers, range).await
-            }
-
-            async fn label_values(
-                &self,
-                name: &str,
-                matchers: &[Matcher],
-                range: TimeRange,
-            ) -> Result<Vec<String>, StoreError> {
-                (**self).label_values(name, matchers, range).await
-            }
-
-            async fn stats(&self) -> StoreStats {
-                (**self).stats().await
-            }
-        }
-    )*};
-}
-
-forward!(Arc, Box);

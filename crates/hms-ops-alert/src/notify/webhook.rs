@@ -24,9 +24,10 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Posts each notification to one URL.
 ///
-/// The body is the [`Notification`] as JSON. `webhook-id` is its key, equal on every try. The
-/// answer's status decides: 2xx is delivered, 410 and other 4xx are final, 408, 429, 5xx and no
-/// answer may be tried again. Redirects are not followed.
+/// The body is the [`Notification`] as JSON. `webhook-id` is its key, equal on every try, with `%XX`
+/// (RFC 3986, section 2.1) for what a header could not carry and for full stops, which would make
+/// the signed text ambiguous. The answer's status decides: 2xx is delivered, 410 and other 4xx are
+/// final, 408, 429, 5xx and no answer may be tried again. Redirects are not followed.
 #[derive(Clone, Debug)]
 pub struct WebhookNotifier {
     receiver: String,
@@ -99,12 +100,13 @@ impl WebhookNotifier {
     async fn post(&self, n: &Notification) -> Result<hyper::Response<()>, String> {
         let body = serde_json::to_vec(n).map_err(|e| e.to_string())?;
         let timestamp = n.at.as_millis().div_euclid(1000);
-        let signature = sign(&self.secret, &n.key, timestamp, &body);
+        let id = header_id(&n.key);
+        let signature = sign(&self.secret, &id, timestamp, &body);
         let target = self.uri.path_and_query().map_or("/", |p| p.as_str());
         let request = Request::post(target)
             .header(HOST, &self.authority)
             .header(CONTENT_TYPE, "application/json")
-            .header("webhook-id", &n.key)
+            .header("webhook-id", id)
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", signature)
             .body(Full::new(Bytes::from(body)))
@@ -129,6 +131,18 @@ pub fn sign(secret: &Secret, id: &str, timestamp: i64, body: &[u8]) -> String {
     mac.update(format!("{id}.{timestamp}.").as_bytes());
     mac.update(body);
     format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+}
+
+/// A key as `webhook-id`: it may hold the name of a receiver, which people choose.
+fn header_id(key: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'.');
+    key.bytes().fold(String::with_capacity(key.len()), |mut id, byte| {
+        match plain(byte) {
+            true => id.push(char::from(byte)),
+            false => id.push_str(&format!("%{byte:02X}")),
+        }
+        id
+    })
 }
 
 #[async_trait]
@@ -174,6 +188,13 @@ mod tests {
             sign(&secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body),
             "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
         );
+    }
+
+    #[test]
+    fn an_id_fits_in_a_header_and_differs_where_keys_do() {
+        assert_eq!(header_id("4f1d/60000/firing/on-call"), "4f1d/60000/firing/on-call");
+        assert_eq!(header_id("größe v1.2\r\n"), "gr%C3%B6%C3%9Fe%20v1%2E2%0D%0A");
+        assert_ne!(header_id("a b"), header_id("a%20b"));
     }
 
     #[test]

@@ -12,9 +12,9 @@ use hms_ops_core::ledger::{Event, Journal, Ledger, MemoryLedger, Seq};
 use hms_ops_core::notify::{Notification, Notifier, SendError};
 use hms_ops_core::time::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 fn notification() -> Notification {
     let labels = Labels::from_pairs([("service", "eligibility-svc")]);
@@ -46,23 +46,28 @@ async fn journal() -> Arc<Journal> {
 /// Answers one request with `answer`, and returns what was asked.
 async fn one_request(listener: &TcpListener, answer: &str) -> String {
     let (mut stream, _) = listener.accept().await.unwrap();
-    let mut request = Vec::new();
-    loop {
-        let text = String::from_utf8_lossy(&request).to_lowercase();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.split_once("content-length: ").unwrap().1;
-            let length: usize = length.lines().next().unwrap().trim().parse().unwrap();
-            if body.len() >= length {
-                break;
-            }
-        }
-        assert!(stream.read_buf(&mut request).await.unwrap() > 0);
-    }
+    let request = read_request(&mut stream).await;
     stream.write_all(answer.as_bytes()).await.unwrap();
-    String::from_utf8(request).unwrap()
+    request
 }
 
-fn header<'a>(request: &'a str, name: &str) -> &'a str {
+/// Head and body of the next request.
+pub(crate) async fn read_request(stream: &mut TcpStream) -> String {
+    let mut request = Vec::new();
+    loop {
+        assert!(stream.read_buf(&mut request).await.unwrap() > 0);
+        let Some(end) = request.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+            continue;
+        };
+        let head = str::from_utf8(&request[..end]).unwrap();
+        let length: usize = header(head, "content-length").parse().unwrap();
+        if request.len() >= end + 4 + length {
+            return String::from_utf8(request).unwrap();
+        }
+    }
+}
+
+pub(crate) fn header<'a>(request: &'a str, name: &str) -> &'a str {
     let line = request.lines().find(|l| l.to_lowercase().starts_with(&format!("{name}:")));
     line.unwrap_or_else(|| panic!("no {name} in {request}")).split_once(':').unwrap().1.trim()
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod backend;
+mod conformance;
 mod health;
 mod layer;
 mod proxy;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod behaviours;
+mod conformance;
 mod outcomes;
 mod protocol;
 mod world;

@@ -99,7 +99,7 @@ pub(crate) fn alert() -> AlertStatus {
 
 /// A mesh that does whatever it is told; the real one has tests of its own.
 #[derive(Debug)]
-struct Obedient;
+pub(crate) struct Obedient;
 
 #[async_trait]
 impl TrafficControl for Obedient {

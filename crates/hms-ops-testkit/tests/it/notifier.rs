@@ -21,8 +21,9 @@ impl NotifierUnderTest for RecordingNotifierUnderTest {
         self.0.sent().iter().map(Notification::headline).collect()
     }
 
-    async fn down(&self, down: bool) {
+    async fn down(&self, down: bool) -> bool {
         self.0.down(down);
+        true
     }
 }
 
@@ -66,8 +67,9 @@ impl NotifierUnderTest for Hasty {
         self.sent.lock().unwrap().clone()
     }
 
-    async fn down(&self, down: bool) {
+    async fn down(&self, down: bool) -> bool {
         self.down.store(down, Ordering::SeqCst);
+        true
     }
 }
 
