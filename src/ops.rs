@@ -168,6 +168,7 @@ impl Ops {
             clock: clock.clone(),
             traffic: traffic.control(),
             budgets: Box::new(budgets),
+            alerts: alerts_seen.clone(),
             services,
         };
         let tolerate = Tolerate { listeners: !builder.require_listeners, registry: &registry };
@@ -329,6 +330,7 @@ pub(crate) struct Shown {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) traffic: Option<Arc<dyn TrafficControl>>,
     pub(crate) budgets: Box<dyn Fn() -> Vec<(String, Budget)> + Send + Sync>,
+    pub(crate) alerts: watch::Receiver<Vec<AlertStatus>>,
     pub(crate) services: Vec<Service>,
 }
 

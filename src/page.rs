@@ -39,6 +39,7 @@ impl Options {
             .spans(shown.spans.clone())
             .clock(shown.clock)
             .budgets(shown.budgets)
+            .alerts(move || shown.alerts.borrow().clone())
             .services(move || shown.services.clone())
             .version(env!("CARGO_PKG_VERSION"));
         if let Some(traffic) = shown.traffic {

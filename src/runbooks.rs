@@ -50,10 +50,16 @@ impl Options {
         }
         let clock = journal.clock().clone();
         self.capabilities.push(Arc::new(QueryCapability::new(queries, clock)));
+        let (named, unnamed): (Vec<_>, Vec<_>) =
+            Registration::all().into_iter().partition(|r| self.policy.names(r.name));
+        for Registration { name, .. } in unnamed {
+            let missing = format!("[runbook.{name}]");
+            tracing::warn!("runbook {name} does not run: the policy has no table {missing}");
+        }
         let sandbox = Arc::new(Reexec);
         let executor = Executor::new(journal, sandbox, self.policy, self.capabilities);
         let executor = executor.map_err(Error::setup)?;
-        let bindings: Vec<_> = Registration::all()
+        let bindings: Vec<_> = named
             .iter()
             .flat_map(|registration| {
                 let alerts = (registration.make)().spec().on_alert;
@@ -99,7 +105,7 @@ impl Runbooks {
 }
 
 impl OpsBuilder {
-    /// Says what runbooks may do. Default: nothing but leave notes. Replaces one that was given
+    /// Says what runbooks may do; one that the policy has no table for does not run. Replaces one that was given
     /// before, also by a config file.
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {

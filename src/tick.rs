@@ -31,6 +31,14 @@ pub(crate) const LEASE: Duration = Duration::from_secs(10);
 /// How far back windows are filled at the start.
 const WARM_UP: Duration = Duration::from_secs(600);
 
+/// The instant of a tick: one period after the last one, unless the clock is elsewhere by now. A
+/// timer that is a few milliseconds early would otherwise make every hold a whole tick longer.
+fn on_the_grid(last: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let due = last.map(|last| last + EVERY);
+    let near = |due: &Timestamp| now.since(*due) < EVERY / 2 && due.since(now) < EVERY / 2;
+    due.filter(near).unwrap_or(now)
+}
+
 /// Owns the engine and turns the crank.
 pub(crate) struct Ticker {
     pub(crate) engine: Engine,
@@ -136,6 +144,7 @@ impl Ticker {
     pub(crate) async fn run(mut self, mut stopped: watch::Receiver<bool>) {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut last = None;
         loop {
             let planned = tokio::select! {
                 biased;
@@ -144,7 +153,9 @@ impl Ticker {
             };
             let skipped = planned.elapsed().as_secs() / EVERY.as_secs();
             self.registry.counter("hms_ops_skipped_ticks_total").increment(skipped);
-            self.tick(self.journal.clock().now()).await;
+            let at = on_the_grid(last, self.journal.clock().now());
+            last = Some(at);
+            self.tick(at).await;
         }
     }
 
@@ -224,5 +235,21 @@ impl Ticker {
     fn failed(&self, error: &str) {
         self.registry.counter("hms_ops_tick_failures_total").increment(1);
         tracing::error!(error, "a tick failed; what it decided waits for the next");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_keep_their_grid_until_the_clock_is_elsewhere() {
+        let at = Timestamp::from_millis;
+        assert_eq!(on_the_grid(None, at(3991)), at(3991));
+        assert_eq!(on_the_grid(Some(at(3991)), at(4990)), at(4991));
+        assert_eq!(on_the_grid(Some(at(3991)), at(5490)), at(4991));
+        // A tick was skipped, or the clock was set.
+        assert_eq!(on_the_grid(Some(at(3991)), at(5995)), at(5995));
+        assert_eq!(on_the_grid(Some(at(3991)), at(1000)), at(1000));
     }
 }

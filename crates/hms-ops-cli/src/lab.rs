@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use hms_ops::Ops;
 use hms_ops::collect::scrape::Target;
 use hms_ops::core::registry::Registry;
@@ -22,7 +22,7 @@ use hms_ops::mesh::{Router, Serving};
 use hms_ops::runbook::Policy;
 use hms_ops::trace::GlobalSink;
 use tokio::io::{BufReader, Lines};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::ChildStdout;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -138,6 +138,19 @@ impl Lab {
         self.users.reports.borrow().clone()
     }
 
+    /// What the users meet with in the next second in which they are answered.
+    pub(crate) async fn next_users(&self) -> Result<Report> {
+        let mut reports = self.users.reports.clone();
+        reports.mark_unchanged();
+        loop {
+            reports.changed().await.context("the users have ended")?;
+            let report = reports.borrow_and_update().clone();
+            if report.ok > 0 {
+                return Ok(report);
+            }
+        }
+    }
+
     /// The processes of the lab.
     pub(crate) fn process_ids(&self) -> Vec<u32> {
         let clusters = self.clusters.iter().map(|cluster| cluster.process.id());
@@ -146,7 +159,8 @@ impl Lab {
 
     /// Ends every part, the askers before those who answer, and waits until all have ended.
     pub(crate) async fn end(self) -> Ended {
-        let Self { clusters, ops, serving, users, .. } = self;
+        let Self { clusters, ops, page, serving, users, .. } = self;
+        let listeners = [page, serving.address()];
         let mut problems = Vec::new();
         let mut note = |ended: Result<()>| {
             problems.extend(ended.err().map(|error| crate::failure::line(&error)));
@@ -161,11 +175,16 @@ impl Lab {
         note(ops.shutdown(LAST_NOTIFICATIONS).await.context("the engine did not end well"));
         let left = processes::children();
         if !left.is_empty() {
-            note(Err(anyhow::anyhow!("still running: {}", left.join(", "))));
+            note(Err(anyhow!("still running: {}", left.join(", "))));
+        }
+        for address in listeners {
+            if TcpStream::connect(address).await.is_ok() {
+                note(Err(anyhow!("somebody still listens on {address}")));
+            }
         }
         let users = reports.borrow().clone();
         if !users.last {
-            note(Err(anyhow::anyhow!("the users ended without a last report")));
+            note(Err(anyhow!("the users ended without a last report")));
         }
         Ended { users, problems }
     }

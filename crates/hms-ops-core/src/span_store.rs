@@ -58,6 +58,8 @@ pub struct TraceSummary {
     pub trace_id: TraceId,
     /// Service and name of its first span: the root, or the earliest while there is no root.
     pub root: (String, String),
+    /// Whether the root has come. Spans come as they end, so the root comes last.
+    pub has_root: bool,
     /// When it began: nanoseconds since the epoch.
     pub start_ns: u64,
     /// From the first start to the last end.
@@ -178,6 +180,7 @@ fn summarize<'a>(
     Some(TraceSummary {
         trace_id,
         root: (first.service.to_string(), first.name.to_string()),
+        has_root: first.parent_id.is_none(),
         start_ns,
         duration: Duration::from_nanos(end_ns - start_ns),
         errors: spans.clone().filter(|s| matches!(s.status, SpanStatus::Error(_))).count(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hms_ops_core::alert::AlertStatus;
 use hms_ops_core::clock::{Clock, SystemClock};
 use hms_ops_core::labels::SERVICE;
 use hms_ops_core::ledger::Ledger;
@@ -58,6 +59,7 @@ impl Dashboard {
             traffic: None,
             clock: Arc::new(SystemClock),
             budgets: Arc::new(Vec::new),
+            alerts: Arc::new(Vec::new),
             services: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
@@ -128,6 +130,14 @@ impl DashboardBuilder {
         self
     }
 
+    /// Every alert as it stands now, for the newest numbers; asked each second. Without it alerts
+    /// are shown as of their last transition, and those that never had one are not.
+    #[must_use]
+    pub fn alerts(mut self, alerts: impl Fn() -> Vec<AlertStatus> + Send + Sync + 'static) -> Self {
+        self.sources.alerts = Arc::new(alerts);
+        self
+    }
+
     /// The services that have a page. Default: those that reported to the store within an hour.
     #[must_use]
     pub fn services(mut self, services: impl Fn() -> Vec<Service> + Send + Sync + 'static) -> Self {
@@ -187,6 +197,7 @@ pub(crate) struct Sources {
     pub(crate) traffic: Option<Arc<dyn TrafficControl>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) budgets: Arc<dyn Fn() -> Vec<(String, Budget)> + Send + Sync>,
+    pub(crate) alerts: Arc<dyn Fn() -> Vec<AlertStatus> + Send + Sync>,
     pub(crate) services: Option<Arc<dyn Fn() -> Vec<Service> + Send + Sync>>,
     pub(crate) version: String,
 }
@@ -210,7 +221,7 @@ impl Sources {
 
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { store, spans, traffic, clock, budgets: _, services: _, version } = self;
+        let Self { store, spans, traffic, clock, version, .. } = self;
         f.debug_struct("Sources")
             .field("store", store)
             .field("spans", spans)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use hms_ops_core::alert::{AlertHealth, AlertStatus, Fingerprint};
+use hms_ops_core::alert::{AlertHealth, AlertState, AlertStatus, Fingerprint};
 use hms_ops_core::ledger::{Event, History, Ledger, LedgerError, Recorded, Seq};
 use hms_ops_core::name::{Service, Unit};
 use hms_ops_core::time::Timestamp;
@@ -150,12 +150,20 @@ impl Board {
         }
     }
 
-    /// The alerts of a service, active ones first, then by name.
-    pub(crate) fn alerts(&self, service: &Service) -> Vec<Alert> {
-        let mut all: Vec<_> = self.alerts_of(service).collect();
+    /// The alerts of a service, active ones first, then by name. States are those of the ledger;
+    /// `live` has the engine's newest numbers, and the alerts that never had a transition.
+    pub(crate) fn alerts(&self, service: &Service, live: &[AlertStatus]) -> Vec<Alert> {
+        let newest: BTreeMap<_, _> = live.iter().map(|alert| (&alert.fingerprint, alert)).collect();
+        let known = &self.history.alerts;
+        let quiet = live.iter().filter(|alert| {
+            alert.state == AlertState::Inactive && !known.contains_key(&alert.fingerprint)
+        });
+        let quiet = quiet.filter(|alert| is_shown(alert, service));
+        let mut all: Vec<_> = self.alerts_of(service).chain(quiet).collect();
         all.sort_by_key(|alert| (!alert.state.is_active(), &alert.name, &alert.fingerprint));
         all.truncate(MAX_ALERTS);
-        all.into_iter().map(|alert| self.show(alert)).collect()
+        let numbers = |alert: &AlertStatus| newest.get(&alert.fingerprint).copied();
+        all.into_iter().map(|alert| self.show(alert, numbers(alert).unwrap_or(alert))).collect()
     }
 
     /// How many alerts of a service are active: firing, or recovering from it.
@@ -164,22 +172,22 @@ impl Board {
     }
 
     fn alerts_of(&self, service: &Service) -> impl Iterator<Item = &AlertStatus> {
-        let shown = move |alert: &&AlertStatus| alert.service.as_ref().is_none_or(|s| s == service);
-        self.history.alerts.values().filter(shown)
+        self.history.alerts.values().filter(move |alert| is_shown(alert, service))
     }
 
-    fn show(&self, alert: &AlertStatus) -> Alert {
+    /// An alert as it stands, with the numbers of `newest`.
+    fn show(&self, alert: &AlertStatus, newest: &AlertStatus) -> Alert {
         let changed = self.changed.get(&alert.fingerprint).copied();
         Alert {
             name: alert.name.clone(),
             fingerprint: alert.fingerprint.clone(),
             state: alert.state.word(),
-            health: alert.health,
+            health: newest.health,
             since: alert.state.since().or(changed).unwrap_or_default(),
-            value: alert.value,
-            threshold: alert.threshold,
+            value: newest.value,
+            threshold: newest.threshold,
             unit: Unit::of(&alert.name).symbol(),
-            summary: alert.summary.clone(),
+            summary: newest.summary.clone(),
         }
     }
 
@@ -198,6 +206,11 @@ impl Board {
     pub(crate) fn seq(&self) -> Seq {
         self.history.seq
     }
+}
+
+/// What belongs to no service shows on every page.
+fn is_shown(alert: &AlertStatus, service: &Service) -> bool {
+    alert.service.as_ref().is_none_or(|of| of == service)
 }
 
 /// Which service an entry belongs to, where an earlier entry said so.
@@ -243,7 +256,6 @@ impl Owners {
 
 #[cfg(test)]
 mod tests {
-    use hms_ops_core::alert::AlertState;
     use hms_ops_core::labels::Labels;
     use hms_ops_core::ledger::Entry;
     use hms_ops_core::notify::Notification;
@@ -282,10 +294,31 @@ mod tests {
             let alert = AlertStatus { name: name.into(), fingerprint, state, ..alert("claims") };
             apply(&mut board, Event::Transition { from: "pending".into(), alert });
         }
-        let alerts = board.alerts(&"claims".into());
+        let alerts = board.alerts(&"claims".into(), &[]);
         let shown: Vec<_> = alerts.iter().map(|a| (&*a.name, a.since.as_millis())).collect();
         assert_eq!(shown, [("c", 7), ("a", 1000), ("b", 2)]);
         assert_eq!(board.firing(&"claims".into()), 1);
+    }
+
+    #[test]
+    fn an_alert_has_the_state_of_the_ledger_and_the_newest_numbers() {
+        let mut board = Board::default();
+        let event = Event::Transition { from: "pending".into(), alert: alert("claims") };
+        apply(&mut board, event);
+        let pending = AlertState::Pending { since: Timestamp::from_millis(9) };
+        let live = |name: &str, state| {
+            let fingerprint = Fingerprint::of(name, &Labels::from_pairs([("service", "claims")]));
+            let (name, value) = (name.to_owned(), Some(7.0));
+            AlertStatus { name, fingerprint, state, value, ..alert("claims") }
+        };
+        let live = [
+            live("x", AlertState::Inactive),
+            live("quiet", AlertState::Inactive),
+            live("not yet written", pending),
+        ];
+        let alerts = board.alerts(&"claims".into(), &live);
+        let shown: Vec<_> = alerts.iter().map(|a| (&*a.name, a.state, a.value)).collect();
+        assert_eq!(shown, [("x", "firing", Some(7.0)), ("quiet", "inactive", Some(7.0))]);
     }
 
     #[test]

@@ -216,11 +216,12 @@ impl Room {
         }
     }
 
-    /// Tells what the ledger has gained.
+    /// Tells what the ledger has gained, and the newest numbers of alerts.
     fn tell_news(&mut self) {
+        let live = (self.sources.alerts)();
         let (items, alerts, seq) = self.feed.read(|board| {
             let items = board.timeline(&self.service, self.seq);
-            (items, board.alerts(&self.service), board.seq())
+            (items, board.alerts(&self.service, &live), board.seq())
         });
         self.seq = seq;
         if alerts != self.alerts {
@@ -243,6 +244,7 @@ impl Room {
         }
         self.steps = self.steps.wrapping_add(1);
         self.add_points(now).await;
+        self.tell_news();
         self.look_at_routes().await;
     }
 

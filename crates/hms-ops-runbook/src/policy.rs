@@ -18,7 +18,8 @@ use serde_json::Value as Json;
 /// ```
 ///
 /// A grant's key is the name of a capability; its value is the limits that the capability checks.
-/// `params` is what `ctx.params()` gives the runbook. Notes need no grant.
+/// `params` is what `ctx.params()` gives the runbook. Notes need no grant, but a runbook without a
+/// table does not run at all; an empty one is enough.
 ///
 /// ```
 /// use hms_ops_runbook::Policy;
@@ -89,6 +90,11 @@ impl Policy {
         let table = |table: BTreeMap<_, _>| Json::Object(table.into_iter().collect());
         let runbooks = read.runbook.into_iter().map(|(name, grants)| (name, table(grants)));
         Ok(Self { file: file.to_owned(), text: text.to_owned(), runbooks: runbooks.collect() })
+    }
+
+    /// Whether the policy speaks of a runbook at all, be it to grant nothing but notes.
+    pub fn names(&self, runbook: &str) -> bool {
+        self.runbooks.contains_key(runbook)
     }
 
     /// The limits within which a runbook may call a capability; `None` when it may not.

@@ -149,6 +149,7 @@ pub async fn a_trace_is_summed_up(store: impl SpanStore) {
     let expected = TraceSummary {
         trace_id: trace(1),
         root: ("eligibility-svc".to_owned(), "GET /claims".to_owned()),
+        has_root: true,
         start_ns: 900,
         duration: Duration::from_nanos(1000),
         spans: 4,

@@ -20,6 +20,9 @@ use crate::lab::{Ended, Lab, timeline};
 use crate::screen::Paint;
 use crate::{log, signals};
 
+/// Exit status after a second Ctrl-C, as shells have it.
+const INTERRUPTED: i32 = 130;
+
 pub(crate) async fn run(args: &LabArgs) -> Result<ExitCode> {
     log::start(log::Wanted::Trouble);
     let ended = signals::asked_to_end();
@@ -57,7 +60,7 @@ async fn play(lab: Lab, args: &LabArgs, ended: impl Future<Output = ()>) -> Resu
         shown = shown => shown,
         () = ended => Ok(()),
     };
-    let Ended { problems, .. } = lab.end().await;
+    let Ended { problems, .. } = end(lab).await;
     // Who closed the pipe has seen enough.
     let closed = |e: &anyhow::Error| {
         e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
@@ -95,7 +98,7 @@ async fn run_drill(lab: Lab, args: &LabArgs, ended: impl Future<Output = ()>) ->
         seen = drill::run(&lab, show) => seen,
         () = ended => Err(anyhow!("the drill was interrupted")),
     };
-    let Ended { users, problems } = lab.end().await;
+    let Ended { users, problems } = end(lab).await;
     let verdict = Verdict::new(seen?, users, problems, hold, args.strict);
     if args.json {
         print(&serde_json::to_string(&verdict)?)?;
@@ -107,6 +110,15 @@ async fn run_drill(lab: Lab, args: &LabArgs, ended: impl Future<Output = ()>) ->
     }
     failure::say(&format!("the drill failed: {}", verdict.problems.join("; ")));
     Ok(ExitCode::from(FAILED))
+}
+
+/// Ends the lab; who asks for it once more wants no order. The processes then end by themselves.
+async fn end(lab: Lab) -> Ended {
+    let in_haste = signals::asked_to_end();
+    tokio::select! {
+        ended = lab.end() => ended,
+        () = in_haste => std::process::exit(INTERRUPTED),
+    }
 }
 
 /// What came of a drill.
@@ -222,11 +234,19 @@ fn welcome(lab: &Lab, paint: Paint) -> String {
         format!("  Break it:  {}", paint.bold(&fault)),
         String::new(),
         format!(
-            "  The mean of {METRIC} over {:?} passes its budget of {} ms; when it has for {:?}, the",
-            budget.mean_over, budget.limit, budget.hold
+            "  The mean of {METRIC} over {:?} passes its budget of {} ms.",
+            budget.mean_over, budget.limit
         ),
-        format!("  alert fires, the runbook {RUNBOOK} shifts traffic to cluster-b, the clusters' own"),
-        "  counters confirm it, and the alert resolves. Ctrl-C ends everything.".to_owned(),
+        format!(
+            "  When it has for {:?}, the alert fires and the runbook {RUNBOOK} shifts traffic.",
+            budget.hold
+        ),
+        format!(
+            "  The clusters' own counters confirm it; after {:?} within budget it is resolved.",
+            budget.recover
+        ),
+        String::new(),
+        paint.dim("  Ctrl-C ends everything."),
         String::new(),
     ]);
     lines.join("\n")

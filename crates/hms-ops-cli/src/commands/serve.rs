@@ -15,15 +15,15 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:9110";
 /// How long notifications that are not delivered yet may take at the end.
 const LAST_NOTIFICATIONS: Duration = Duration::from_secs(10);
 
-pub(crate) async fn run(config: Option<&Path>, listen: Option<&str>) -> Result<()> {
+pub(crate) async fn run(file: Option<&Path>, listen: Option<&str>) -> Result<()> {
     log::start(log::Wanted::Information);
     let ended = signals::asked_to_end();
-    let config = match config {
+    let config = match file {
         Some(file) => Config::from_file(file).map_err(misuse)?,
         None => Config::default(),
     };
     let mut builder = Ops::builder().dashboard(DEFAULT_LISTEN).config(&config).map_err(misuse)?;
-    if let Some(listen) = listen {
+    if let Some(listen) = listen.or(file.is_none().then_some(DEFAULT_LISTEN)) {
         try_listening(listen)?;
         builder = builder.dashboard(listen);
     }

@@ -29,6 +29,8 @@ use crate::get::{get_ok, wait_for_event};
 const READY: Duration = Duration::from_secs(30);
 /// How long a trace may take from the last process to the page.
 const TRACES: Duration = Duration::from_secs(10);
+/// How long users may be without any answer.
+const ANSWERS: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(200);
 /// How many answers a second make a flow.
 const FLOW: u64 = 20;
@@ -148,7 +150,9 @@ async fn where_traffic_is(lab: &Lab) -> Result<Vec<String>> {
             problems.push(format!("{} has the weight {}", cluster.cluster, cluster.weight));
         }
     }
-    let answered = lab.users().clusters;
+    let answered = timeout(ANSWERS, lab.next_users()).await;
+    let answered = answered.with_context(|| format!("users had no answer for {ANSWERS:?}"))??;
+    let answered = answered.clusters;
     if !answered.keys().eq([wanted]) {
         let by: Vec<_> = answered.iter().map(|(name, count)| format!("{name} {count}")).collect();
         problems.push(format!("users were answered by: {}", by.join(", ")));

@@ -11,8 +11,10 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-/// How long a process may take to say its first word, or to end.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a process may take to say its first word.
+const FIRST_WORD: Duration = Duration::from_secs(10);
+/// How long a process may take to end; longer than users wait for an answer.
+const LAST_WORK: Duration = Duration::from_secs(20);
 
 /// A process of the lab.
 #[derive(Debug)]
@@ -52,8 +54,8 @@ impl Process {
         lines: &mut Lines<BufReader<ChildStdout>>,
     ) -> Result<String> {
         let name = &self.name;
-        let said = timeout(PATIENCE, lines.next_line()).await;
-        match said.with_context(|| format!("{name} said nothing for {PATIENCE:?}"))?? {
+        let said = timeout(FIRST_WORD, lines.next_line()).await;
+        match said.with_context(|| format!("{name} said nothing for {FIRST_WORD:?}"))?? {
             Some(line) => Ok(line),
             None => {
                 let status = self.child.wait().await?;
@@ -72,11 +74,11 @@ impl Process {
     pub(crate) async fn end(self) -> Result<()> {
         let Self { name, mut child, rope, .. } = self;
         drop(rope);
-        match timeout(PATIENCE, child.wait()).await {
+        match timeout(LAST_WORK, child.wait()).await {
             Ok(status) => check(&name, status?),
             Err(_) => {
                 child.kill().await.with_context(|| format!("cannot end {name}"))?;
-                bail!("{name} did not end in {PATIENCE:?} and was killed")
+                bail!("{name} did not end in {LAST_WORK:?} and was killed")
             }
         }
     }

@@ -1,32 +1,42 @@
 //! `hms-ops lab`: that it begins, and that nothing is left when it ends. Its drill is a stage of
 //! `cargo xtask test`.
 
-use std::fs;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use serde_json::Value;
 
-use crate::program::Running;
+use crate::program::{DEADLINE, Running};
 
 const LAB: [&str; 5] = ["lab", "--fast", "--json", "--port", "0"];
 
-/// A lab that is up, and the ids of its processes.
-fn start() -> (Running, Vec<u64>) {
+/// One process of a lab; it is that process even if its id is given to another later.
+struct Process(OwnedFd);
+
+impl Process {
+    fn of(id: i32) -> Self {
+        let id = Pid::from_raw(id).expect("an id is not 0");
+        Self(pidfd_open(id, PidfdFlags::empty()).expect("it runs"))
+    }
+
+    /// Whether it has ended, or does so in this time.
+    fn ends(&self, within: Duration) -> bool {
+        let within = Timespec::try_from(within).expect("a deadline is short");
+        poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&within)) == Ok(1)
+    }
+}
+
+/// A lab that is up, and its processes.
+fn start() -> (Running, Vec<Process>) {
     let lab = Running::start(&LAB);
     let started: Value = serde_json::from_str(&lab.line()).expect("the first line is JSON");
     assert_eq!(started["kind"], "lab_started");
-    let processes: Vec<u64> =
+    let ids: Vec<i32> =
         serde_json::from_value(started["processes"].clone()).expect("ids are numbers");
-    assert_eq!(processes.len(), 3, "two clusters and the users");
-    assert!(processes.iter().all(|id| is_running(*id)), "{processes:?}");
-    (lab, processes)
-}
-
-/// Whether a process is there and not only waiting to be buried, which is its new parent's business.
-fn is_running(id: u64) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    let state = stat.rsplit_once(") ").and_then(|(_, tail)| tail.chars().next());
-    state.is_some_and(|state| state != 'Z')
+    assert_eq!(ids.len(), 3, "two clusters and the users");
+    (lab, ids.into_iter().map(Process::of).collect())
 }
 
 #[test]
@@ -37,7 +47,7 @@ fn ctrl_c_ends_everything() {
         let (status, said) = lab.wait();
         assert!(status.success(), "{status}: {said}");
         assert_eq!(said, "");
-        assert!(!processes.iter().any(|id| is_running(*id)), "{processes:?}");
+        assert!(processes.iter().all(|process| process.ends(Duration::ZERO)));
     }
 }
 
@@ -47,5 +57,5 @@ fn a_lab_that_is_killed_takes_its_processes_with_it() {
     lab.signal(Signal::KILL);
     let (status, _) = lab.wait();
     assert!(!status.success());
-    assert!(!processes.iter().any(|id| is_running(*id)), "{processes:?}");
+    assert!(processes.iter().all(|process| process.ends(DEADLINE)));
 }

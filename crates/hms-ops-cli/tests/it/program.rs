@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 /// A test that waits for longer has failed. Much longer than anything takes, for busy machines.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 fn hms_ops(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hms-ops"));

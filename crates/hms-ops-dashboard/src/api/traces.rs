@@ -8,6 +8,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use hms_ops_core::span::{AttributeValue, SpanRecord, SpanStatus, TraceId};
 use hms_ops_core::span_store::{TraceQuery, TraceSummary};
+use hms_ops_core::time::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
@@ -16,6 +17,10 @@ use crate::dashboard::Shared;
 
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 500;
+/// How many traces may be on their way in besides those that are shown.
+const ARRIVING: usize = 500;
+/// A trace whose root has not come for so long began outside, where nobody sends us spans.
+const ROOT_COMES_WITHIN: Duration = Duration::from_secs(10);
 /// JavaScript holds whole numbers up to here exactly.
 const MAX_EXACT: u64 = 1 << 53;
 
@@ -33,12 +38,19 @@ pub(crate) async fn list(
     let Some(spans) = &shared.sources.spans else {
         return Ok(answer(StatusCode::OK, &json!({ "traces": [], "dropped": 0 })));
     };
+    let limit = limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
     let wanted = TraceQuery {
         service: service.filter(|name| !name.is_empty()),
         min_duration: Duration::ZERO,
-        limit: limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT),
+        limit: limit + ARRIVING,
     };
-    let traces: Vec<_> = spans.search(&wanted).await?.iter().map(line).collect();
+    let arriving_since = shared.sources.clock.now() - ROOT_COMES_WITHIN;
+    let is_whole = |trace: &&TraceSummary| {
+        let start = Timestamp::from_millis((trace.start_ns / 1_000_000).cast_signed());
+        trace.has_root || start < arriving_since
+    };
+    let found = spans.search(&wanted).await?;
+    let traces: Vec<_> = found.iter().filter(is_whole).take(limit).map(line).collect();
     let dropped = spans.dropped().await;
     Ok(answer(StatusCode::OK, &json!({ "traces": traces, "dropped": dropped })))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::http::{Request, StatusCode};
 use hms_ops_core::span::{AttributeValue, SpanId, SpanKind, SpanRecord, SpanStatus, TraceId};
 use hms_ops_core::span_store::{MemorySpanStore, SpanStore};
+use hms_ops_core::time::Timestamp;
 use serde_json::json;
 
 use crate::world::{SERVICE, World, second, text};
@@ -78,6 +79,20 @@ async fn traces_are_listed_newest_first_and_shown_with_their_spans() {
         },
     ] });
     assert_eq!(world.json(&format!("/api/traces/{TRACE}")).await, (StatusCode::OK, shown));
+}
+
+#[tokio::test]
+async fn a_trace_is_listed_when_its_root_has_come_or_never_will() {
+    let spans = Arc::new(MemorySpanStore::new());
+    spans.append(vec![span(2, Some(1))]).await.unwrap();
+    let world = World::with(|builder| builder.spans(spans)).await;
+    let listed = async || world.json("/api/traces").await.1["traces"].as_array().unwrap().len();
+
+    let start = Timestamp::from_millis(1_764_000_000_001);
+    world.clock.set(start + Duration::from_secs(10));
+    assert_eq!(listed().await, 0);
+    world.clock.set(start + Duration::from_secs(11));
+    assert_eq!(listed().await, 1);
 }
 
 #[tokio::test]

@@ -189,6 +189,6 @@ impl RouterBuilder {
             writer: Mutex::default(),
             options,
         };
-        Ok(Router { inner: Arc::new(inner) })
+        Ok(Router { inner: Arc::new(inner), held: Arc::default() })
     }
 }
