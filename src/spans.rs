@@ -1,6 +1,7 @@
 //! Spans of this process: switched on, drained, and handed on.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -22,6 +23,13 @@ use crate::core::span::{SpanRecord, SpanSink};
 
 /// How often finished spans are collected.
 const DRAIN_EVERY: Duration = Duration::from_millis(250);
+/// How many spans may wait for one taker; the oldest make room.
+const MAX_WAITING: usize = 65_536;
+
+/// Every taker of this process: whoever drains, all get the spans.
+static INBOXES: Mutex<Vec<Arc<Inbox>>> = Mutex::new(Vec::new());
+
+type Inbox = Mutex<VecDeque<SpanRecord>>;
 
 /// Sends the spans of an agent to its engine.
 #[derive(Debug)]
@@ -52,7 +60,7 @@ impl Sending {
     }
 }
 
-/// Collects the finished spans of this process. There should be one in a process.
+/// Collects the finished spans of this process.
 #[derive(Debug)]
 pub(crate) struct Draining {
     stop: watch::Sender<bool>,
@@ -70,16 +78,19 @@ impl Draining {
         }
         hms_ops_trace::enable(true);
         let (stop, mut stopped) = watch::channel(false);
+        let inbox = Arc::<Inbox>::default();
+        lock(&INBOXES).push(inbox.clone());
         let task = tokio::spawn(async move {
             let mut last = false;
             while !last {
                 last = tokio::time::timeout(DRAIN_EVERY, stopped.wait_for(|s| *s)).await.is_ok();
-                let mut spans = Vec::new();
-                hms_ops_trace::drain(&mut spans);
+                hand_out();
+                let spans: Vec<_> = lock(&inbox).drain(..).collect();
                 if !spans.is_empty() {
                     take(spans).await;
                 }
             }
+            lock(&INBOXES).retain(|other| !Arc::ptr_eq(other, &inbox));
         });
         Self { stop, task }
     }
@@ -89,6 +100,23 @@ impl Draining {
         self.stop.send_replace(true);
         let _ = self.task.await;
     }
+}
+
+/// Gives what has ended to every taker.
+fn hand_out() {
+    let inboxes = lock(&INBOXES);
+    let mut spans = Vec::new();
+    hms_ops_trace::drain(&mut spans);
+    for inbox in &*inboxes {
+        let mut inbox = lock(inbox);
+        inbox.extend(spans.iter().cloned());
+        let over = inbox.len().saturating_sub(MAX_WAITING);
+        inbox.drain(..over);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where others in this process hand in their spans, such as the router.

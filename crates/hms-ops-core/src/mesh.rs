@@ -219,14 +219,15 @@ pub trait TrafficControl: fmt::Debug + Send + Sync + 'static {
     /// As [`MeshController::snapshot`].
     async fn snapshot(&self, service: &Service) -> Result<Snapshot, MeshError>;
 
-    /// Carries out a shift up to its end, and reports that end. Every state on the way is in the
-    /// ledger. Concurrent shifts of one service are refused.
+    /// Carries out a shift until traffic is seen to flow as wished, or to its end if that comes
+    /// first. Every state on the way is in the ledger, and so is what follows. Concurrent shifts of
+    /// one service are refused.
     ///
     /// A dropped call does not stop the shift.
     ///
     /// # Errors
     ///
-    /// [`MeshError`] when the mesh or the ledger failed, so that the end is not known.
+    /// [`MeshError`] when the mesh or the ledger failed, so that it is not known how far it came.
     async fn shift(&self, request: ShiftRequest) -> Result<ShiftReport, MeshError>;
 }
 

@@ -4,6 +4,7 @@
 //! `webhook-id`, `webhook-timestamp` and `webhook-signature`, HMAC-SHA256 over `id.timestamp.body`.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
+use hms_ops_core::clock::{Clock, SystemClock};
 use hms_ops_core::notify::{Notification, Notifier, Receipt, SendError};
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
@@ -34,6 +36,7 @@ pub struct WebhookNotifier {
     uri: Uri,
     authority: String,
     secret: Secret,
+    clock: Arc<dyn Clock>,
 }
 
 /// A signing key; never printed.
@@ -94,12 +97,20 @@ impl WebhookNotifier {
         }
         let host = uri.host().ok_or_else(|| bad("it has no host"))?;
         let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
-        Ok(Self { receiver: receiver.to_owned(), uri, authority, secret })
+        let clock = Arc::new(SystemClock);
+        Ok(Self { receiver: receiver.to_owned(), uri, authority, secret, clock })
+    }
+
+    /// Stamps each try by `clock`; receivers refuse what is too old.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
     }
 
     async fn post(&self, n: &Notification) -> Result<hyper::Response<()>, String> {
         let body = serde_json::to_vec(n).map_err(|e| e.to_string())?;
-        let timestamp = n.at.as_millis().div_euclid(1000);
+        let timestamp = self.clock.now().as_millis().div_euclid(1000);
         let id = header_id(&n.key);
         let signature = sign(&self.secret, &id, timestamp, &body);
         let target = self.uri.path_and_query().map_or("/", |p| p.as_str());

@@ -77,14 +77,15 @@ async fn a_webhook_is_posted_as_json_with_a_signature_that_verifies() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let secret = Secret::parse(SECRET).unwrap();
-    let notifier = WebhookNotifier::new("on-call", &url, secret.clone()).unwrap();
+    let now = Arc::new(ManualClock::at(Timestamp::from_millis(1_700_000_900_123)));
+    let notifier = WebhookNotifier::new("on-call", &url, secret.clone()).unwrap().clock(now);
     let n = notification();
     let (sent, request) =
         tokio::join!(notifier.send(&n), one_request(&listener, "HTTP/1.1 204 No Content\r\n\r\n"),);
     assert_eq!(sent.unwrap().0, "204 No Content");
     assert!(request.starts_with("POST /hook HTTP/1.1\r\n"), "{request}");
     let body = request.split_once("\r\n\r\n").unwrap().1;
-    let expected = sign(&secret, "incident/firing", 1_700_000_000, body.as_bytes());
+    let expected = sign(&secret, "incident/firing", 1_700_000_900, body.as_bytes());
     assert_eq!(header(&request, "webhook-signature"), expected);
     assert_eq!(serde_json::from_str::<Notification>(body).unwrap(), n);
 }

@@ -201,7 +201,7 @@ impl Lab {
     }
 
     pub(crate) async fn journal(&self) -> Journal {
-        let ttl = Duration::from_secs(3600);
+        let ttl = Duration::from_secs(120);
         let journal = Journal::open(self.ledger.clone(), self.clock.clone(), "engine", ttl);
         journal.await.unwrap().unwrap()
     }
@@ -245,7 +245,7 @@ async fn engine(
     clock: &Arc<dyn Clock>,
     rules: ShiftRules,
 ) -> Arc<ShiftEngine> {
-    let ttl = Duration::from_secs(3600);
+    let ttl = Duration::from_secs(120);
     let journal = Journal::open(ledger.clone(), clock.clone(), "engine", ttl).await;
     let journal = Arc::new(journal.unwrap().unwrap());
     Arc::new(ShiftEngine::new(world.clone(), world.clone(), journal, rules))
