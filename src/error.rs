@@ -18,7 +18,7 @@ pub enum Error {
     /// The page and its actions would be open to the network.
     #[error(
         "{address} would open the dashboard to the network; bind it to 127.0.0.1 and put a proxy \
-         with access control before it"
+         before it that controls access and asks for it as localhost"
     )]
     Exposed { address: SocketAddr },
 

@@ -32,9 +32,8 @@ pub(crate) struct Feed {
 /// How far one source was read.
 #[derive(Debug)]
 struct Source {
-    /// Up to here its events were handed on.
-    read_to: Timestamp,
-    last_report: Timestamp,
+    /// Its newest report: count and sum. Up to here its events were handed on.
+    newest: (Sample, Sample),
     interval: Duration,
 }
 
@@ -85,29 +84,32 @@ impl Feed {
         match read {
             Ok(read) => {
                 for (labels, (counts, sums)) in read {
-                    let times: Vec<_> = counts.iter().filter(|s| !s.value.is_stale()).collect();
-                    let Some(last) = times.last() else { continue };
-                    // A first report says how much there was before, not what happened since.
-                    let source = sources.entry(labels.clone()).or_insert_with(|| Source {
-                        read_to: at - Duration::from_millis(1),
-                        last_report: last.at,
-                        interval: configured(intervals, &labels).unwrap_or(USUAL_INTERVAL),
-                    });
-                    source.last_report = source.last_report.max(last.at);
-                    let mut events = deltas(&counts, &sums);
-                    events.retain(|event| event.at > source.read_to);
-                    source.read_to = source.read_to.max(last.at);
-                    fresh.insert(labels, events);
+                    let Some(newest) = newest(&counts, &sums) else { continue };
+                    let Some(source) = sources.get_mut(&labels) else {
+                        // A first report says how much there was before, not what happened since.
+                        let interval = configured(intervals, &labels).unwrap_or(USUAL_INTERVAL);
+                        sources.insert(labels, Source { newest, interval });
+                        continue;
+                    };
+                    let since = |samples: Vec<Sample>, last: &Sample| -> Vec<Sample> {
+                        let later = samples.into_iter().filter(|sample| sample.at > last.at);
+                        [last.clone()].into_iter().chain(later).collect()
+                    };
+                    let (count, sum) = &source.newest;
+                    fresh.insert(labels, deltas(&since(counts, count), &since(sums, sum)));
+                    if newest.0.at > count.at {
+                        source.newest = newest;
+                    }
                 }
             }
             // Without a store no source reports; the rule will say so when it has lasted.
             Err(error) => tracing::error!(metric, %error, "events could not be read"),
         }
-        sources.retain(|_, source| at.since(source.last_report) < FORGET);
+        sources.retain(|_, source| at.since(source.newest.0.at) < FORGET);
         let batches = sources.iter().map(|(labels, source)| EventBatch {
             source: labels.clone(),
             interval: source.interval,
-            last_report: source.last_report,
+            last_report: source.newest.0.at,
             deltas: fresh.remove(labels).unwrap_or_default(),
         });
         InputData::Events(batches.collect())
@@ -137,6 +139,15 @@ impl Feed {
         self.answers.insert(place, (at, answer.clone()));
         answer
     }
+}
+
+/// The newest report that has both count and sum, and is not the end of the series.
+fn newest(counts: &[Sample], sums: &[Sample]) -> Option<(Sample, Sample)> {
+    let mut whole = counts.iter().rev().filter(|count| !count.value.is_stale());
+    whole.find_map(|count| {
+        let sum = sums.iter().rfind(|sum| sum.at == count.at && !sum.value.is_stale())?;
+        Some((count.clone(), sum.clone()))
+    })
 }
 
 /// How often a source was said to report.
@@ -205,6 +216,18 @@ mod tests {
         let second = batches(&mut feed, &store, 4).await;
         assert_eq!(second[0].deltas.len(), 1);
         assert_eq!((second[0].interval, second[0].last_report), (Duration::from_secs(1), at(2)));
+    }
+
+    #[tokio::test]
+    async fn a_source_that_reports_less_often_than_the_look_back_loses_nothing() {
+        let (store, mut feed) = (MemoryStore::new(), Feed::new(vec![]));
+        report(&store, "a", 0, 10.0, 1000.0).await;
+        batches(&mut feed, &store, 0).await;
+        assert_eq!(batches(&mut feed, &store, 200).await[0].deltas, []);
+        report(&store, "a", 300, 13.0, 1900.0).await;
+        let late = batches(&mut feed, &store, 301).await;
+        assert_eq!((late[0].deltas[0].count, late[0].deltas[0].sum), (3.0, 900.0));
+        assert_eq!(batches(&mut feed, &store, 302).await[0].deltas, []);
     }
 
     #[tokio::test]

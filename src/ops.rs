@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::builder::OpsBuilder;
+use crate::config::Declared;
 use crate::control::OpsControl;
 use crate::core::alert::AlertStatus;
 use crate::core::clock::Clock;
@@ -18,7 +19,8 @@ use crate::core::labels::{CLUSTER, Labels, SERVICE};
 use crate::core::ledger::{History, Journal, Ledger, MemoryLedger};
 use crate::core::mesh::TrafficControl;
 use crate::core::metric::{Budget, Counter, Gauge, Metric};
-use crate::core::name::Service;
+use crate::core::name::{Service, same_name};
+use crate::core::notify::Notifier;
 use crate::core::query::SelectorEngine;
 use crate::core::random;
 use crate::core::registry::Registry;
@@ -75,6 +77,7 @@ impl Ops {
         if runbooks::is_runbook_process() {
             return Err(Error::NotEntered);
         }
+        refuse_twice(&builder.budgets, &builder.notifiers)?;
         let registry = builder.registry.unwrap_or_else(|| Registry::global().clone());
         // Who hands over an exporter has its recorder there.
         if builder.exporter.is_none() {
@@ -300,6 +303,27 @@ impl Ops {
         }
         Ok(())
     }
+}
+
+/// Refuses what would silence another: alerts and receivers meet by name.
+fn refuse_twice(budgets: &[Declared], notifiers: &[Arc<dyn Notifier>]) -> Result<(), Error> {
+    for (i, (metric, _, service)) in budgets.iter().enumerate() {
+        let same = |(other, _, of): &&Declared| {
+            same_name(other, metric) && (of == service || of.is_none() || service.is_none())
+        };
+        if let Some((_, _, of)) = budgets[..i].iter().find(same) {
+            let whose = service.as_ref().or(of.as_ref());
+            let whose = whose.map_or("every service", Service::as_str);
+            return Err(Error::setup(format!("two budgets of {metric} hold for {whose}")));
+        }
+    }
+    for (i, notifier) in notifiers.iter().enumerate() {
+        let name = notifier.receiver();
+        if notifiers[..i].iter().any(|other| other.receiver() == name) {
+            return Err(Error::setup(format!("two receivers are called {name}")));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a busy port is an error, or only a loss.

@@ -1,6 +1,7 @@
 //! The admin listener: the page, its API, and the route that takes spans.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -9,12 +10,17 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use hms_ops_dashboard::Dashboard;
+use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::builder::OpsBuilder;
+use crate::listen::Limits;
 use crate::ops::Shown;
 use crate::{Error, listen};
+
+/// What browsers and agents are allowed. A page holds its stream for as long as it is open.
+const LIMITS: Limits = Limits { connections: 256, lifetime: Duration::from_secs(24 * 3600) };
 
 /// What the builder was told about the page.
 #[derive(Debug, Default)]
@@ -46,19 +52,13 @@ impl Options {
             dashboard = dashboard.traffic(traffic);
         }
         let dashboard = dashboard.start();
-        let (stop, mut stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(false);
         let routes = Router::new()
             .merge(hms_ops_collect::otlp::router(shown.spans))
             .merge(dashboard.router())
             .layer(from_fn_with_state(bound, only_from_here));
-        let serve = axum::serve(listener, routes).with_graceful_shutdown(async move {
-            let _ = stopped.wait_for(|stop| *stop).await;
-        });
-        let task = tokio::spawn(async move {
-            if let Err(error) = serve.await {
-                tracing::error!(%error, "the dashboard's listener failed");
-            }
-        });
+        let service = TowerToHyperService::new(routes);
+        let task = tokio::spawn(listen::serve(listener, LIMITS, service, stopped));
         Ok(Page { running: Some(Running { address: bound, dashboard, stop, task }) })
     }
 }

@@ -1,6 +1,6 @@
 //! The tick: once a second, sample, read, decide, write down, and only then act.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,14 @@ pub(crate) const LEASE: Duration = Duration::from_secs(10);
 /// How far back windows are filled at the start.
 const WARM_UP: Duration = Duration::from_secs(600);
 
+fn rule_of(metric: &str, budget: Budget, service: Option<&Service>) -> BudgetRule {
+    let rule = BudgetRule::new(metric, budget);
+    match service {
+        Some(service) => rule.of_service(service),
+        None => rule,
+    }
+}
+
 /// The instant of a tick: one period after the last one, unless the clock is elsewhere by now. A
 /// timer that is a few milliseconds early would otherwise make every hold a whole tick longer.
 fn on_the_grid(last: Option<Timestamp>, now: Timestamp) -> Timestamp {
@@ -58,8 +66,10 @@ pub(crate) struct Parts {
     sampler: RegistrySampler,
     exporter: Option<Box<dyn Exporter>>,
     feed: Feed,
-    /// Metrics of this process whose budget has a rule.
-    budgets: HashSet<Arc<str>>,
+    /// Metrics of this process whose budget has a rule, and that rule's place.
+    budgets: HashMap<Arc<str>, (Budget, usize)>,
+    /// Metrics whose budget was declared for this process from outside; that one counts.
+    declared: HashSet<String>,
     /// Decided, but not yet in the ledger, and so not yet acted upon.
     unwritten: Tick,
 }
@@ -82,7 +92,8 @@ impl Parts {
             sampler: RegistrySampler::new(registry, labels),
             exporter,
             feed: Feed::new(intervals),
-            budgets: HashSet::new(),
+            budgets: HashMap::new(),
+            declared: HashSet::new(),
             unwritten: Tick::default(),
         }
     }
@@ -103,9 +114,14 @@ pub(crate) type SampleError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Ticker {
     /// Adds a rule, with its windows filled from what is stored.
-    pub(crate) async fn add_rule(&mut self, rule: Box<dyn AlertRule>) {
-        let spec = rule.spec().clone();
+    pub(crate) async fn add_rule(&mut self, rule: Box<dyn AlertRule>) -> usize {
         let place = self.engine.add_rule(rule);
+        self.warm_up(place).await;
+        place
+    }
+
+    async fn warm_up(&mut self, place: usize) {
+        let Some(spec) = self.engine.rules().nth(place).cloned() else { return };
         let now = self.journal.clock().now();
         for (input, read) in spec.inputs.iter().enumerate() {
             let RuleInput::Events { metric, matchers } = read else { continue };
@@ -125,19 +141,17 @@ impl Ticker {
         }
     }
 
-    /// Adds the rule of a budget.
+    /// Adds the rule of a budget that was declared for a scraped metric.
     pub(crate) async fn add_budget(
         &mut self,
         metric: &str,
         budget: Budget,
         service: Option<&Service>,
     ) {
-        let rule = BudgetRule::new(metric, budget);
-        let rule = match service {
-            Some(service) => rule.of_service(service),
-            None => rule,
-        };
-        self.add_rule(Box::new(rule)).await;
+        if service.is_none() || service == self.own_service.as_ref() {
+            self.parts.declared.insert(stored_name(metric).into_owned());
+        }
+        self.add_rule(Box::new(rule_of(metric, budget, service))).await;
     }
 
     /// Ticks until told to stop. A tick that comes too late is skipped and counted.
@@ -174,7 +188,11 @@ impl Ticker {
         unwritten.runs.extend(decided.runs);
         match self.journal.renew(LEASE).await {
             Ok(true) => self.write_and_act(at).await,
-            Ok(false) => self.failed("another engine holds the ledger's lease"),
+            Ok(false) => {
+                // What follows is the other engine's to decide.
+                self.parts.unwritten = Tick::default();
+                self.failed("another engine holds the ledger's lease");
+            }
             Err(error) => self.failed(&error.to_string()),
         }
     }
@@ -196,13 +214,24 @@ impl Ticker {
         }
     }
 
-    /// Makes rules for budgets that this process has declared since.
+    /// Makes rules for budgets that this process has declared since, or declared anew.
     async fn find_budgets(&mut self) {
         for (metric, budget) in self.registry.budgets() {
-            if self.parts.budgets.insert(metric.clone()) {
-                let service = self.own_service.clone();
-                self.add_budget(&metric, budget, service.as_ref()).await;
+            if self.parts.declared.contains(&*stored_name(&metric)) {
+                continue;
             }
+            let rule = Box::new(rule_of(&metric, budget, self.own_service.as_ref()));
+            let place = match self.parts.budgets.get(&metric) {
+                Some((known, _)) if *known == budget => continue,
+                Some((_, place)) => {
+                    let place = *place;
+                    self.engine.replace_rule(place, rule);
+                    self.warm_up(place).await;
+                    place
+                }
+                None => self.add_rule(rule).await,
+            };
+            self.parts.budgets.insert(metric, (budget, place));
         }
     }
 
@@ -225,7 +254,14 @@ impl Ticker {
         }
         let written = std::mem::take(&mut self.parts.unwritten);
         for (runbook, alert) in written.runs {
-            self.runbooks.spawn(&runbook, alert);
+            // The ledger may have been away for long; what is over needs no repair.
+            let still = self
+                .engine
+                .alerts()
+                .any(|now| now.fingerprint == alert.fingerprint && now.state.is_active());
+            if still {
+                self.runbooks.spawn(&runbook, alert);
+            }
         }
         for (receiver, notification) in written.notifications {
             self.outbox.queue(&receiver, notification).await;

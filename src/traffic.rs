@@ -25,6 +25,11 @@ impl Options {
     /// Adds the routes of a config file.
     pub(crate) fn configure(mut self, config: &Config) -> Result<Self, ConfigError> {
         for route in &config.file.route {
+            let service = route.service.get_ref();
+            if self.services().iter().any(|known| known.as_str() == service) {
+                let reason = format!("two routes are for {service}");
+                return Err(config.malformed(route.service.span().start, reason));
+            }
             let at = route.primary.span().start;
             let primary = route.primary.get_ref();
             if !route.clusters.contains_key(primary) {

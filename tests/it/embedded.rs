@@ -103,6 +103,52 @@ async fn the_page_answers_on_loopback_only_and_to_its_own_name_only() {
 }
 
 #[tokio::test]
+async fn a_client_that_stops_half_way_does_not_hold_up_the_end() {
+    let ops = Ops::builder().registry(Registry::new()).dashboard("127.0.0.1:0");
+    let ops = ops.metrics("127.0.0.1:0").start().await.unwrap();
+    let mut stuck = Vec::new();
+    for address in [ops.dashboard_address().unwrap(), ops.metrics_address().unwrap()] {
+        for _ in 0..40 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"POST /v1/traces HTTP/1.1\r\nhost: local").await.unwrap();
+            stuck.push(stream);
+        }
+    }
+    let ended = tokio::time::timeout(SECOND * 30, ops.shutdown(SECOND)).await;
+    ended.expect("it ends").unwrap();
+}
+
+#[tokio::test]
+async fn a_budget_that_is_declared_again_replaces_the_first() {
+    let ops = Ops::builder().service("claims").registry(Registry::new()).start().await.unwrap();
+    let latency = ops.metric("claims.latency_ms").budget(tight());
+    until(async || {
+        latency.record(400.0);
+        ops.alerts().iter().any(|alert| alert.threshold == Some(300.0))
+    })
+    .await;
+    let latency = latency.budget(500.0);
+    until(async || {
+        latency.record(400.0);
+        let alerts = ops.alerts();
+        alerts.len() == 1 && alerts[0].threshold == Some(500.0)
+    })
+    .await;
+    ops.shutdown(SECOND).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_given_twice_is_an_error_that_names_it() {
+    let start = async |builder: hms_ops::OpsBuilder| {
+        builder.registry(Registry::new()).start().await.unwrap_err().to_string()
+    };
+    let twice = Ops::builder().budget("a.ms", tight(), None).budget("a_ms", tight(), Some("b"));
+    assert_eq!(start(twice).await, "two budgets of a_ms hold for b");
+    let twice = Ops::builder().notifier(hms_ops::alert::notify::LogNotifier);
+    assert_eq!(start(twice).await, "two receivers are called log");
+}
+
+#[tokio::test]
 async fn what_a_person_does_is_written_down() {
     let ops = Ops::builder().registry(Registry::new()).start().await.unwrap();
     let hold = Command::Hold { reason: "storm drill".into() };

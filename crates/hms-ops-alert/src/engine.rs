@@ -15,7 +15,7 @@ use hms_ops_core::notify::Notification;
 use hms_ops_core::store::SeriesSet;
 use hms_ops_core::time::Timestamp;
 
-use crate::state::step;
+use crate::state::{begin_again, step};
 
 /// What is added to an alert's name for the alert that its data is missing.
 pub const NO_DATA_SUFFIX: &str = ".no_data";
@@ -42,7 +42,14 @@ pub struct Engine {
 #[derive(Debug)]
 struct Ruled {
     rule: Box<dyn AlertRule>,
-    alerts: BTreeMap<Fingerprint, AlertStatus>,
+    alerts: BTreeMap<Fingerprint, Tracked>,
+}
+
+#[derive(Clone, Debug)]
+struct Tracked {
+    status: AlertStatus,
+    /// Since when nothing could be judged; `None` while it can.
+    quiet_since: Option<Timestamp>,
 }
 
 /// What follows from one tick. The caller writes it to the ledger, all at once, before it starts a
@@ -72,11 +79,23 @@ impl Engine {
     pub fn add_rule(&mut self, rule: Box<dyn AlertRule>) -> usize {
         let name = rule.spec().name.clone();
         let no_data = format!("{name}{NO_DATA_SUFFIX}");
-        let own = |alert: &AlertStatus| [&name, &no_data].iter().any(|n| same_name(&alert.name, n));
-        let alerts = self.restored.iter().filter(|(_, alert)| own(alert));
-        let alerts = alerts.map(|(print, alert)| (print.clone(), alert.clone())).collect();
+        let service = rule.spec().service.clone();
+        let own = |alert: &AlertStatus| {
+            [&name, &no_data].iter().any(|n| same_name(&alert.name, n))
+                && (service.is_none() || service == alert.service)
+        };
+        let restored = self.restored.iter().filter(|(_, alert)| own(alert));
+        let alerts = restored.map(|(print, alert)| {
+            (print.clone(), Tracked { status: alert.clone(), quiet_since: None })
+        });
+        let alerts = alerts.collect();
         self.rules.push(Ruled { rule, alerts });
         self.rules.len() - 1
+    }
+
+    /// Puts another rule in the place of one, such as with another limit; its alerts stay.
+    pub fn replace_rule(&mut self, place: usize, rule: Box<dyn AlertRule>) {
+        self.rules[place].rule = rule;
     }
 
     /// Fills the windows of a rule from stored history.
@@ -90,7 +109,12 @@ impl Engine {
         input: usize,
         history: &mut dyn SeriesSet,
     ) -> Result<(), RuleError> {
-        self.rules[rule].rule.warm_up(input, history)
+        let rule = &mut self.rules[rule].rule;
+        let warmed = catch_unwind(AssertUnwindSafe(|| rule.warm_up(input, history)));
+        warmed.unwrap_or_else(|panic| {
+            tracing::error!("a rule panicked over its history: {}", panic_message(&*panic));
+            Ok(())
+        })
     }
 
     /// Binds a runbook to an alert, in either spelling: it runs when the alert fires.
@@ -110,7 +134,7 @@ impl Engine {
 
     /// Every alert as it stands, with its newest numbers; sorted by rule and fingerprint.
     pub fn alerts(&self) -> impl Iterator<Item = &AlertStatus> {
-        self.rules.iter().flat_map(|ruled| ruled.alerts.values())
+        self.rules.iter().flat_map(|ruled| ruled.alerts.values().map(|tracked| &tracked.status))
     }
 
     /// Decides for the instant `at`. `inputs` has what was read for each rule, in their order.
@@ -200,7 +224,8 @@ impl Ruled {
         };
         tracing::error!(rule = %self.rule.spec().name, "{error}");
         let name = &self.rule.spec().name;
-        let known = self.alerts.values().filter(|alert| same_name(&alert.name, name));
+        let all = self.alerts.values().map(|tracked| &tracked.status);
+        let known = all.filter(|alert| same_name(&alert.name, name));
         known
             .map(|alert| Verdict {
                 labels: alert.labels.clone(),
@@ -223,18 +248,35 @@ impl Ruled {
         let fingerprint = Fingerprint::of(name, &verdict.labels);
         let service = spec.service.clone();
         let service = service.or_else(|| verdict.labels.get(SERVICE).map(Service::from));
-        let alert = self.alerts.entry(fingerprint.clone()).or_insert_with(|| AlertStatus {
-            name: name.to_owned(),
-            fingerprint,
-            service,
-            labels: verdict.labels.clone(),
-            state: AlertState::Inactive,
-            health: AlertHealth::Ok,
-            value: None,
-            threshold: None,
-            summary: String::new(),
+        let tracked = self.alerts.entry(fingerprint.clone()).or_insert_with(|| Tracked {
+            status: AlertStatus {
+                name: name.to_owned(),
+                fingerprint,
+                service,
+                labels: verdict.labels.clone(),
+                state: AlertState::Inactive,
+                health: AlertHealth::Ok,
+                value: None,
+                threshold: None,
+                summary: String::new(),
+            },
+            quiet_since: None,
         });
+        let alert = &mut tracked.status;
         let before = (alert.state, alert.health);
+        if matches!(verdict.condition, Condition::Ok | Condition::Breach) {
+            // What nobody could see was neither breach nor recovery.
+            let quiet = tracked.quiet_since.take().map_or(Duration::ZERO, |since| at.since(since));
+            let too_long = match alert.state {
+                AlertState::Pending { .. } => quiet > hold,
+                _ => quiet > recover,
+            };
+            if is_lost(alert.health) || too_long {
+                alert.state = begin_again(alert.state, at);
+            }
+        } else {
+            tracked.quiet_since.get_or_insert(at);
+        }
         alert.state = step(alert.state, &verdict.condition, at, hold, recover);
         alert.health = match verdict.condition {
             Condition::Ok | Condition::Breach => AlertHealth::Ok,
@@ -247,10 +289,14 @@ impl Ruled {
         alert.threshold = verdict.threshold.filter(|threshold| threshold.is_finite());
         alert.summary = verdict.summary;
         // A service with little traffic is idle every other second; that is not worth an entry.
-        let lost = |health| matches!(health, AlertHealth::NoData | AlertHealth::Error);
-        let changed = alert.state != before.0 || lost(alert.health) != lost(before.1);
+        let changed = alert.state != before.0 || is_lost(alert.health) != is_lost(before.1);
         changed.then(|| (alert.clone(), before.0))
     }
+}
+
+/// Whether nothing is known of an alert's data, as opposed to nothing having happened.
+fn is_lost(health: AlertHealth) -> bool {
+    matches!(health, AlertHealth::NoData | AlertHealth::Error)
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {

@@ -12,8 +12,10 @@ use tokio::task::JoinSet;
 
 /// How many notifications wait for one receiver at most; more are dropped, and settled so.
 const QUEUE: usize = 256;
-/// The longest wait between two tries.
+/// The longest wait between two tries, where the receiver does not ask for a longer one.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// The longest that a receiver may ask for.
+const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 /// A receiver that does not take a notification this often has lost it.
 const MAX_TRIES: u32 = 100;
 
@@ -88,7 +90,7 @@ async fn try_until_settled(notifier: &dyn Notifier, n: &Notification) -> Result<
                 if tried == MAX_TRIES {
                     return Err(format!("given up after {tried} tries: {reason}"));
                 }
-                let wait = after.unwrap_or_else(|| backoff(tried)).min(LONGEST_WAIT);
+                let wait = after.map_or_else(|| backoff(tried), |after| after.min(LONGEST_ASKED));
                 let receiver = notifier.receiver();
                 tracing::warn!(receiver, tried, ?wait, "notification not delivered: {reason}");
                 tokio::time::sleep(wait).await;

@@ -60,6 +60,18 @@ pub fn step(
     }
 }
 
+/// The same state, with the time towards its end beginning anew at `at`: after a stretch in which
+/// nothing could be judged, which counts neither as breach nor as recovery.
+pub fn begin_again(state: AlertState, at: Timestamp) -> AlertState {
+    match state {
+        AlertState::Pending { .. } => AlertState::Pending { since: at },
+        AlertState::Recovering { firing_since, .. } => {
+            AlertState::Recovering { firing_since, since: at }
+        }
+        state => state,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use AlertState::{Firing, Inactive, Pending, Recovering, Resolved};

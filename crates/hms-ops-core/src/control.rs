@@ -13,7 +13,8 @@ use crate::mesh::ShiftRequest;
 /// A backend is finished when it passes `hms_ops_testkit::control`.
 #[async_trait]
 pub trait Control: fmt::Debug + Send + Sync + 'static {
-    /// Carries out `command` for `person`; returns the entry that recorded it.
+    /// Carries out `command` for `person`; returns the newest entry of the ledger, up to which its
+    /// record can be read.
     ///
     /// # Errors
     ///

@@ -16,7 +16,7 @@ pub(super) const STAGES: &[Stage] = &[
     Stage { name: "clippy", about: "no warning anywhere, all features, all targets", run: clippy },
     Stage { name: "tests", about: "every test of the workspace, all features", run: tests },
     Stage { name: "drill", about: "the lab heals an injected fault", run: drill },
-    Stage { name: "browser", about: "the page in a real browser", run: browser },
+    Stage { name: "browser", about: "the page in a real browser, alone and beside the lab", run: browser },
     Stage { name: "doctests", about: "the examples in the docs of facade and core", run: doctests },
     Stage { name: "docs", about: "the docs build without a warning", run: docs },
     Stage { name: "benches", about: "benchmarks and fuzz targets compile", run: benches },
@@ -31,6 +31,9 @@ pub(super) const STAGES: &[Stage] = &[
         run: without_page,
     },
 ];
+
+/// The lab's runbook is sandboxed, and so needs Linux.
+const RUNS_LABS: bool = cfg!(target_os = "linux");
 
 fn format(workspace: &Workspace) -> Result<Outcome> {
     cargo(workspace, &["fmt", "--all", "--check"])
@@ -70,7 +73,7 @@ fn tests(workspace: &Workspace) -> Result<Outcome> {
 }
 
 fn drill(workspace: &Workspace) -> Result<Outcome> {
-    if !cfg!(target_os = "linux") {
+    if !RUNS_LABS {
         return Ok(Outcome::Skipped("sandboxed runbooks need Linux".to_owned()));
     }
     let binary = binary::as_tested(workspace)?;
@@ -85,7 +88,12 @@ fn browser(workspace: &Workspace) -> Result<Outcome> {
         return without_peer(&peers::CHROMIUM);
     };
     ui::build(workspace)?;
-    passed(ui::script(workspace, "test:browser")?.env("CHROMIUM", chromium))
+    passed(ui::script(workspace, "test:browser")?.env("CHROMIUM", &chromium))?;
+    if !RUNS_LABS {
+        return Ok(Outcome::Passed);
+    }
+    let binary = binary::as_tested(workspace)?;
+    passed(ui::script(workspace, "test:lab")?.arg("--").arg(binary).env("CHROMIUM", chromium))
 }
 
 fn doctests(workspace: &Workspace) -> Result<Outcome> {

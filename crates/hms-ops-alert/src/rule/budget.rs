@@ -75,7 +75,10 @@ impl BudgetRule {
         let (count, sum) = window.map_or((0.0, 0.0), Window::total);
         let (limit, unit) = (self.budget.limit, self.unit.symbol());
         let over = self.budget.mean_over;
-        let silent = |s: &EventBatch| at.since(s.last_report) > s.interval * MISSED_REPORTS;
+        // One that reports from the future does so because the clock was set back.
+        let silent = |s: &EventBatch| {
+            at.since(s.last_report).max(s.last_report.since(at)) > s.interval * MISSED_REPORTS
+        };
         // A source that has yet to report for the first time is given the time of a usual one.
         let waited = self.began.map_or(Duration::ZERO, |began| at.since(began));
         let none = sources.is_empty() && waited <= USUAL_INTERVAL * MISSED_REPORTS;

@@ -148,6 +148,41 @@ fn a_quiet_night_pages_nobody_and_resolves_nothing() {
 }
 
 #[test]
+fn six_quiet_hours_are_not_six_hours_of_breach() {
+    let mut engine = engine();
+    second(&mut engine, 0, Some(900.0));
+    for now in 1..21_600 {
+        second(&mut engine, now, None);
+    }
+    let tick = second(&mut engine, 21_600, Some(900.0));
+    assert_eq!(told(0, &tick), ["0 eligibility.latency_ms: pending -> pending"]);
+    assert_eq!(tick.runs, []);
+    let since = engine.alerts().next().unwrap().state;
+    assert_eq!(since, AlertState::Pending { since: at(21_600) });
+}
+
+#[test]
+fn ten_minutes_without_data_are_not_ten_minutes_of_recovery() {
+    let budget = Budget::new(300.0).mean_over(secs(5)).hold(secs(5)).recover(secs(30));
+    let mut engine = Engine::new();
+    engine.add_rule(Box::new(BudgetRule::new("eligibility.latency_ms", budget)));
+    let mut now = 0;
+    while !matches!(
+        engine.alerts().next().map(|alert| alert.state),
+        Some(AlertState::Recovering { .. })
+    ) {
+        second(&mut engine, now, Some(if now < 7 { 900.0 } else { 40.0 }));
+        now += 1;
+    }
+    for silent in now..now + 600 {
+        silent_second(&mut engine, silent, now - 1);
+    }
+    second(&mut engine, now + 600, Some(40.0));
+    let state = engine.alerts().next().unwrap().state;
+    assert_eq!(state, AlertState::Recovering { firing_since: at(5), since: at(now + 600) });
+}
+
+#[test]
 fn after_a_restart_an_alert_has_the_state_and_since_that_it_had() {
     let mut before = engine();
     let mut history = History::default();

@@ -52,9 +52,10 @@ struct Series {
 }
 
 impl MemoryStore {
-    /// A store for 20,000 series of 3,600 samples each: an hour, sampled each second.
+    /// A store for 10,000 series of 1,000 samples each: a quarter of an hour sampled each second, four
+    /// hours scraped every 15 s. Full, it takes about 250 MB.
     pub fn new() -> Self {
-        Self::with_limits(20_000, 3600)
+        Self::with_limits(10_000, 1000)
     }
 
     /// A store with these bounds.

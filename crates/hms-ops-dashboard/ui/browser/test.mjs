@@ -1,12 +1,9 @@
 // Drives the built page in a real browser, against a stand-in server with the real security headers.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { launch } from "./browser.mjs";
+import { launch, open, violations } from "./browser.mjs";
 import { startMock } from "./mock-server.mjs";
 import { alert } from "./scenes.mjs";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const MAX_REQUESTS = 8;
 
 const browser = await launch();
@@ -17,18 +14,7 @@ async function story(name, options, tell) {
   const mock = await startMock();
   mock.state.scene = options.scene ?? "green";
   mock.state.services = options.services ?? mock.state.services;
-  const context = await browser.newContext({
-    viewport: { width: options.width ?? 1280, height: 900 },
-    colorScheme: options.theme ?? "light",
-    reducedMotion: "reduce", // axe must not measure a colour in mid-transition
-  });
-  const page = await context.newPage();
-  const complaints = [];
-  page.on("console", (line) => ["error", "warning"].includes(line.type()) && complaints.push(line.text()));
-  page.on("pageerror", (error) => complaints.push(String(error)));
-  page.on("request", (request) => {
-    if (!request.url().startsWith(mock.url) && !request.url().startsWith("data:")) complaints.push(`request to ${request.url()}`);
-  });
+  const { page, complaints } = await open(browser, { ...options, home: mock.url });
   try {
     await page.goto(mock.url + (options.query ?? ""));
     await tell(page, mock, complaints);
@@ -38,7 +24,7 @@ async function story(name, options, tell) {
     failures += 1;
     console.log(`FAIL  ${name}\n${error.stack ?? error}`);
   } finally {
-    await context.close();
+    await page.context().close();
     mock.close();
   }
 }
@@ -60,13 +46,7 @@ function inkUnder(page) {
 async function axe(page) {
   await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight)); // lets the traces load
   await page.waitForTimeout(300);
-  // Through the debugger, which the page's CSP does not bind.
-  await page.evaluate(AXE);
-  const { violations } = await page.evaluate(() => globalThis.axe.run(document));
-  assert.deepEqual(
-    violations.map((found) => `${found.id}: ${found.nodes.map((node) => node.html).join(" | ")}`),
-    [],
-  );
+  assert.deepEqual(await violations(page), []);
 }
 
 for (const theme of ["light", "dark"]) {

@@ -56,7 +56,7 @@ function TraceTable({ list: { traces, dropped }, stale }: { list: Traces; stale:
           <tr>
             <th scope="col">Start</th>
             <th scope="col">Root</th>
-            <th scope="col" class="number">
+            <th scope="col" class="number duration">
               Duration
             </th>
             <th scope="col" class="number wide-only">
