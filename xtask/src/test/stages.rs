@@ -16,7 +16,7 @@ pub(super) const STAGES: &[Stage] = &[
     Stage { name: "clippy", about: "no warning anywhere, all features, all targets", run: clippy },
     Stage { name: "tests", about: "every test of the workspace, all features", run: tests },
     Stage { name: "drill", about: "the lab heals an injected fault", run: drill },
-    Stage { name: "browser", about: "the page in a real browser, alone and beside the lab", run: browser },
+    Stage { name: "browser", about: "the page in a browser, alone and with the lab", run: browser },
     Stage { name: "doctests", about: "the examples in the docs of facade and core", run: doctests },
     Stage { name: "docs", about: "the docs build without a warning", run: docs },
     Stage { name: "benches", about: "benchmarks and fuzz targets compile", run: benches },
