@@ -32,11 +32,11 @@ pub trait Runbook: Send + Sync {
     async fn run(&self, ctx: &mut RunbookContext) -> RunbookResult;
 
     /// Takes back what `run` did, in a fresh process; [`RunbookContext::journal`] says what that
-    /// was. Called when the alert did not recover.
+    /// was. Meant for an alert that did not recover, but not called in this release.
     ///
     /// # Errors
     ///
-    /// [`RunbookError::Unsupported`] where a runbook cannot be taken back; people are then told.
+    /// [`RunbookError::Unsupported`] where a runbook cannot be taken back.
     async fn compensate(&self, ctx: &mut RunbookContext) -> RunbookResult;
 }
 
@@ -124,7 +124,8 @@ pub struct Execution {
     pub alert: AlertStatus,
     /// Parameters from the configuration; `null` where there are none.
     pub params: Json,
-    /// What an earlier run of the same execution did; empty unless this compensates it.
+    /// What an earlier run of the same execution did, for [`Runbook::compensate`]; always empty in
+    /// this release, which does not call that.
     pub journal: Vec<JournalEntry>,
 }
 
@@ -182,7 +183,13 @@ pub trait Capability: fmt::Debug + Send + Sync + 'static {
     /// A sentence that says what is not granted.
     fn check(&self, grant: &Json, args: &Json) -> Result<(), String>;
 
-    /// Carries out a call.
+    /// Carries out a call, without blocking its thread.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the run ends first, the call may go on for 30 s, or for 5 s once the executor shuts
+    /// down. Then it is dropped, and the ledger says that its result is unknown: an effect that
+    /// must not stop half-way belongs in a task of its own.
     ///
     /// # Errors
     ///
@@ -197,6 +204,9 @@ pub struct Invocation<'a> {
     pub execution: &'a Execution,
     /// The number of the call within the run, from 1.
     pub call: u64,
+    /// What the policy grants the run, for limits that only the moment of the call can tell; `null`
+    /// where no grant is needed.
+    pub grant: &'a Json,
 }
 
 /// What a runbook is given: what happened, and what it may call.
@@ -222,7 +232,7 @@ impl RunbookContext {
         &self.execution.alert
     }
 
-    /// What an earlier run of the same execution did; for [`Runbook::compensate`].
+    /// What an earlier run of the same execution did; see [`Execution::journal`].
     pub fn journal(&self) -> &[JournalEntry] {
         &self.execution.journal
     }

@@ -69,7 +69,7 @@ pub fn trace(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | `on_alert = "…"` | the alert that it answers; at least one, several allowed |
 /// | `name = "…"` | what policies call it; otherwise the function's name |
 /// | `timeout = "…"` | when it is killed: `"500ms"`, `"30s"`, `"5m"`; otherwise 60 s |
-/// | `compensate = path` | a function of the same shape that takes back what it did; without one, people are told |
+/// | `compensate = path` | a function of the same shape that takes back what it did; not called in this release |
 /// | `crate = path` | where `hms_ops` is |
 ///
 /// The function stays an ordinary function, which tests may call. Its runs take place in another

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hms_ops_core::clock::Clock;
 use hms_ops_core::matcher::{Matcher, Selector};
-use hms_ops_core::mesh::{ShiftRequest, TrafficControl};
-use hms_ops_core::name::{Service, stored_name};
+use hms_ops_core::mesh::{ShiftRequest, Snapshot, TrafficControl};
+use hms_ops_core::name::{Cluster, Service, stored_name};
 use hms_ops_core::query::QueryEngine;
 use hms_ops_core::runbook::{Capability, Invocation};
 use serde::Deserialize;
@@ -19,7 +19,8 @@ pub const MAX_NOTE: usize = 4096;
 
 /// `mesh.shift`: moves traffic, within the services and targets granted.
 ///
-/// Grant: `{ services = ["eligibility-svc"], to = ["cluster-b"], max_percent = 100 }`.
+/// Grant: `{ services = ["eligibility-svc"], to = ["cluster-b"], max_percent = 100 }`. What a target
+/// has may be lowered only where the clusters that gain by it are targets too.
 #[derive(Debug)]
 pub struct ShiftCapability {
     traffic: Arc<dyn TrafficControl>,
@@ -77,10 +78,18 @@ impl Capability for ShiftCapability {
 
     async fn invoke(&self, invocation: &Invocation<'_>, args: Json) -> Result<Json, String> {
         let ShiftArgs { service, to, percent } = read(&args)?;
+        let (service, to) = (Service::from(service), Cluster::from(to));
+        if percent < 100 {
+            let now = self.traffic.snapshot(&service).await.map_err(|e| e.to_string())?;
+            let ShiftGrant { to: targets, .. } = read(invocation.grant)?;
+            for gains in gaining(&now, &to, percent) {
+                granted("target", gains.as_str(), &targets)?;
+            }
+        }
         let execution = invocation.execution;
         let request = ShiftRequest {
-            service: service.into(),
-            to: to.into(),
+            service,
+            to,
             percent,
             key: format!("{}/{}", execution.id, invocation.call),
             cause: format!("runbook {} for {}", execution.runbook, execution.alert.name),
@@ -245,6 +254,20 @@ impl Capability for NoteCapability {
     async fn invoke(&self, _invocation: &Invocation<'_>, args: Json) -> Result<Json, String> {
         Ok(Json::String(read::<NoteArgs>(&args)?.text))
     }
+}
+
+/// The other clusters that gain when `to` gets less than it has: those with traffic, or all when
+/// none has any.
+fn gaining<'a>(
+    now: &'a Snapshot,
+    to: &'a Cluster,
+    percent: u8,
+) -> impl Iterator<Item = &'a Cluster> {
+    let all: u64 = now.clusters.iter().map(|c| u64::from(c.weight)).sum();
+    let has = now.cluster(to).map_or(0, |c| u64::from(c.weight));
+    let loses = u64::from(percent) * all < 100 * has;
+    let others = now.clusters.iter().filter(move |c| c.cluster != *to);
+    others.filter(move |c| loses && (c.weight > 0 || has == all)).map(|c| &c.cluster)
 }
 
 fn granted(what: &str, asked: &str, granted: &[String]) -> Result<(), String> {

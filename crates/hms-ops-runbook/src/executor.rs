@@ -12,15 +12,17 @@ use hms_ops_core::runbook::{
 };
 use serde_json::Value as Json;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::capability::NoteCapability;
 use crate::frame::{self, FrameError, FrameReader, HostFrame, MAX_TOTAL, RunbookFrame};
 use crate::policy::{Policy, PolicyError};
-use crate::sandbox::{Launched, Sandbox};
+use crate::sandbox::{Launched, Process, Sandbox, Socket};
 
+/// How many processes run at once; more runs wait.
+const MAX_PROCESSES: usize = 16;
 /// How many calls of one run are carried out at once; more wait.
 const MAX_IN_FLIGHT: usize = 8;
 /// How many calls one run may make.
@@ -33,6 +35,10 @@ const MAX_OUTPUT: usize = 1024 * 1024;
 const MAX_START: Duration = Duration::from_secs(10);
 /// How long to wait for a process that has closed its socket to end.
 const MAX_LINGER: Duration = Duration::from_secs(1);
+/// How long a call may go on after its run has ended; [`Capability::invoke`] promises it.
+const MAX_AFTER_RUN: Duration = Duration::from_secs(30);
+/// How long it may go on then once the executor shuts down.
+const MAX_AFTER_STOP: Duration = Duration::from_secs(5);
 
 /// Starts runbooks in processes of their own, at most once for each incident.
 #[derive(Debug)]
@@ -49,7 +55,19 @@ struct Shared {
     policy: Policy,
     capabilities: BTreeMap<String, Arc<dyn Capability>>,
     held: watch::Sender<Option<String>>,
+    turns: Semaphore,
 }
+
+/// The calls of one run, and what tells them of its end.
+#[derive(Debug)]
+struct Calls {
+    running: JoinSet<(u64, Answer)>,
+    ended: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
+}
+
+/// What a process is told about a call; without its record, it is told nothing.
+type Answer = Result<Result<Json, RunbookError>, LedgerError>;
 
 /// Why runbooks cannot be run here.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +106,8 @@ impl Executor {
         let runbooks: Vec<_> = Registration::all().iter().map(|r| r.name).collect();
         policy.check(&runbooks, &capabilities)?;
         let held = watch::Sender::new(None);
-        let shared = Shared { journal, sandbox, policy, capabilities, held };
+        let turns = Semaphore::new(MAX_PROCESSES);
+        let shared = Shared { journal, sandbox, policy, capabilities, held, turns };
         let (runs, stop) = (Mutex::default(), watch::Sender::new(false));
         Ok(Self { shared: Arc::new(shared), runs, stop })
     }
@@ -121,7 +140,8 @@ impl Executor {
         self.shared.held.send_replace(reason);
     }
 
-    /// Begins to run `runbook` for `alert`, which is firing; returns at once.
+    /// Begins to run `runbook` for `alert`, which is firing; returns at once. Sixteen processes run
+    /// at the same time; further runs are claimed and wait for their turn.
     pub fn spawn(&self, runbook: &str, alert: AlertStatus) {
         let shared = self.shared.clone();
         let stop = self.stop.subscribe();
@@ -183,7 +203,7 @@ impl Shared {
     async fn run(
         self: &Arc<Self>,
         execution: Execution,
-        stop: watch::Receiver<bool>,
+        mut stop: watch::Receiver<bool>,
     ) -> Result<Option<Outcome>, LedgerError> {
         let claim = Event::RunClaimed {
             execution: execution.id.clone(),
@@ -197,13 +217,19 @@ impl Shared {
             Err(LedgerError::Claimed { .. }) => return Ok(None),
             Err(error) => return Err(error),
         }
+        let turn = tokio::select! {
+            biased;
+            () = stopped(&mut stop) => None,
+            turn = self.turns.acquire() => turn.ok(),
+        };
         let held = self.held.borrow().clone();
-        let (outcome, output) = match held {
-            Some(reason) => {
+        let (outcome, output) = match (turn, held) {
+            (None, _) => (shut_down(), String::new()),
+            (_, Some(reason)) => {
                 let reason = format!("automatic action is held: {reason}");
                 (Outcome::Cancelled { reason }, String::new())
             }
-            None => self.launch(&execution, stop).await?,
+            (Some(_turn), None) => self.launch(&execution, stop).await?,
         };
         let finished = Event::RunFinished {
             execution: execution.id.clone(),
@@ -242,7 +268,7 @@ impl Shared {
         served
     }
 
-    /// Carries out the calls of one process until it has ended, or must be ended.
+    /// Lets one process run until it has ended, or must be ended; then its calls end too.
     async fn serve(
         self: &Arc<Self>,
         execution: &Execution,
@@ -250,22 +276,52 @@ impl Shared {
         limit: Duration,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(Outcome, String), LedgerError> {
-        let (from, mut to) = tokio::io::split(&mut launched.socket);
+        let Launched { socket, output, process } = launched;
+        let mut printed = Printed::new();
+        let ended = watch::Sender::new(false);
+        let mut calls =
+            Calls { running: JoinSet::new(), ended: ended.subscribe(), stop: stop.clone() };
+        let outcome = tokio::select! {
+            // Messages first: a process that says how it ended and ends has said so.
+            biased;
+            outcome = self.converse(execution, socket, process, &mut calls) => outcome,
+            () = printed.read(output) => Ok(broke(format!("more than {MAX_OUTPUT} bytes of output"))),
+            () = sleep(limit) => Ok(Outcome::TimedOut { after: limit }),
+            () = stopped(&mut stop) => Ok(shut_down()),
+        };
+        process.kill().await;
+        // Nothing of a run is recorded after its end: calls that have begun end first.
+        ended.send_replace(true);
+        while calls.running.join_next().await.is_some() {}
+        let _ = timeout(MAX_LINGER, printed.read_to_end(output)).await;
+        Ok((outcome?, printed.kept()))
+    }
+
+    /// Speaks with one process until it has nothing more to say.
+    ///
+    /// Waits for the process without limit, also for being read; so whoever calls this sets one and
+    /// drops it then. Calls that have begun go on in `calls`.
+    async fn converse(
+        self: &Arc<Self>,
+        execution: &Execution,
+        socket: &mut Box<dyn Socket>,
+        process: &mut Box<dyn Process>,
+        calls: &mut Calls,
+    ) -> Result<Outcome, LedgerError> {
+        let (from, mut to) = tokio::io::split(socket);
         let mut reader = FrameReader::new(from, MAX_TOTAL);
-        let mut output = Printed::new();
-        let mut deadline = std::pin::pin!(sleep(limit));
-        let mut calls = JoinSet::new();
+        let mut ready = false;
         let mut last_call = 0;
-        let broke = |reason: String| Outcome::BrokeProtocol { reason };
         let outcome = loop {
             tokio::select! {
-                // Messages first: a process that says how it ended and ends has said so.
                 biased;
-                said = reader.next::<RunbookFrame>(), if calls.len() < MAX_IN_FLIGHT => match said {
+                said = reader.next(), if calls.running.len() < MAX_IN_FLIGHT => match said {
+                    Ok(RunbookFrame::Ready) if ready => break broke("it says ready twice"),
                     Ok(RunbookFrame::Ready) => {
+                        ready = true;
                         let execution = Box::new(execution.clone());
                         if frame::write(&mut to, &HostFrame::Start { execution }).await.is_err() {
-                            break broke("it does not listen".to_owned());
+                            break broke("it does not listen");
                         }
                     }
                     Ok(RunbookFrame::Call { id, call }) => {
@@ -274,8 +330,9 @@ impl Shared {
                             break broke(format!("more than {MAX_CALLS} calls"));
                         }
                         let (shared, execution) = (self.clone(), execution.clone());
-                        calls.spawn(async move {
-                            (id, shared.call(&execution, last_call, call).await)
+                        let given_up = given_up(calls.ended.clone(), calls.stop.clone());
+                        calls.running.spawn(async move {
+                            (id, shared.call(&execution, last_call, call, given_up).await)
                         });
                     }
                     Ok(RunbookFrame::End { outcome }) => match outcome {
@@ -285,51 +342,31 @@ impl Shared {
                         other => break broke(format!("it claims what only the host can say: {other}")),
                     },
                     Err(FrameError::Closed { .. } | FrameError::Io(_)) => {
-                        let exit = timeout(MAX_LINGER, launched.process.wait()).await;
+                        let exit = timeout(MAX_LINGER, process.wait()).await;
                         let exit = exit.unwrap_or_else(|_| "closed its socket and went on".to_owned());
                         break Outcome::NoOutcome { exit };
                     }
                     Err(error) => break broke(error.to_string()),
                 },
-                Some(done) = calls.join_next() => {
-                    let (id, result) = match done {
-                        Ok((id, Ok(result))) => (id, result),
-                        Ok((_, Err(error))) => {
-                            drain(&mut calls).await;
-                            return Err(error);
-                        }
-                        Err(_panicked) => break broke("a capability panicked".to_owned()),
-                    };
-                    let answer = HostFrame::Answer { id, result };
-                    if let Err(FrameError::TooLong { length }) = frame::write(&mut to, &answer).await {
-                        let reason = format!("the answer of {length} bytes is too long");
-                        let result = Err(RunbookError::Failed { reason });
-                        let _ = frame::write(&mut to, &HostFrame::Answer { id, result }).await;
-                    }
-                }
-                () = output.read(&mut launched.output) => {
-                    break broke(format!("more than {MAX_OUTPUT} bytes of output"));
-                }
-                () = &mut deadline => break Outcome::TimedOut { after: limit },
-                () = stopped(&mut stop) => {
-                    break Outcome::Cancelled { reason: "the service shut down".to_owned() };
+                Some(done) = calls.running.join_next() => {
+                    let Ok((id, result)) = done else { break broke("a capability panicked") };
+                    // Whether it still listens, reading tells.
+                    let _ = frame::write(&mut to, &HostFrame::Answer { id, result: result? }).await;
                 }
             }
         };
-        launched.process.kill().await;
-        // Nothing of a run is recorded after its end: calls that have begun end first.
-        drain(&mut calls).await;
-        let _ = timeout(MAX_LINGER, output.read_to_end(&mut launched.output)).await;
-        Ok((outcome, output.kept()))
+        Ok(outcome)
     }
 
-    /// Carries out one call: policy, intent, effect, result. A ledger error ends the run.
+    /// Carries out one call: policy, intent, effect, result. A ledger error ends the run. The effect
+    /// is dropped at `given_up`, which says how long after the run that is.
     async fn call(
         &self,
         execution: &Execution,
         number: u64,
         call: Call,
-    ) -> Result<Result<Json, RunbookError>, LedgerError> {
+        given_up: impl Future<Output = Duration>,
+    ) -> Answer {
         let actor = format!("runbook/{}", execution.runbook);
         let Call { capability, args } = call;
         let intent = Event::CallIntent {
@@ -338,30 +375,43 @@ impl Shared {
             capability: capability.clone(),
             args: args.clone(),
         };
-        let result_of =
-            |result| Event::CallResult { execution: execution.id.clone(), call: number, result };
+        let result_of = |answer: &Result<Json, RunbookError>| {
+            let result = answer.clone().map_err(|error| match error {
+                RunbookError::Denied { reason, .. } => format!("denied: {reason}"),
+                RunbookError::Call { reason, .. } => reason,
+                other => other.to_string(),
+            });
+            Event::CallResult { execution: execution.id.clone(), call: number, result }
+        };
         let granted = self.granted(&execution.runbook, &capability, &args);
-        let known = match granted {
-            Ok(known) => known,
+        let (known, grant) = match granted {
+            Ok(granted) => granted,
             Err(reason) => {
                 let at = self.journal.clock().now();
-                let result = result_of(Err(format!("denied: {reason}")));
-                let denied = [intent, result]
+                let answer = frame::sendable(Err(RunbookError::Denied { capability, reason }));
+                let denied = [intent, result_of(&answer)]
                     .map(|event| Entry { at, actor: actor.clone(), event })
                     .to_vec();
                 self.journal.append(denied).await?;
-                return Ok(Err(RunbookError::Denied { capability, reason }));
+                return Ok(answer);
             }
         };
         self.journal.write(&actor, intent).await?;
-        let invocation = Invocation { execution, call: number };
-        let result = known.invoke(&invocation, args).await;
+        let invocation = Invocation { execution, call: number, grant };
+        let result = tokio::select! {
+            result = known.invoke(&invocation, args) => result,
+            within = given_up => {
+                Err(format!("unknown: the call did not end within {within:?} of its run"))
+            }
+        };
         if let (Ok(Json::String(text)), "note") = (&result, capability.as_str()) {
             let note = Event::Note { execution: execution.id.clone(), text: text.clone() };
             self.journal.write(&actor, note).await?;
         }
-        self.journal.write(&actor, result_of(result.clone())).await?;
-        Ok(result.map_err(|reason| RunbookError::Call { capability, reason }))
+        let answer =
+            frame::sendable(result.map_err(|reason| RunbookError::Call { capability, reason }));
+        self.journal.write(&actor, result_of(&answer)).await?;
+        Ok(answer)
     }
 
     fn granted(
@@ -369,7 +419,7 @@ impl Shared {
         runbook: &str,
         capability: &str,
         args: &Json,
-    ) -> Result<&Arc<dyn Capability>, String> {
+    ) -> Result<(&Arc<dyn Capability>, &Json), String> {
         if let Some(reason) = &*self.held.borrow() {
             return Err(format!("automatic action is held: {reason}"));
         }
@@ -380,7 +430,7 @@ impl Shared {
             None => return Err(format!("the policy grants {runbook} no {capability}")),
         };
         known.check(grant, args)?;
-        Ok(known)
+        Ok((known, grant))
     }
 }
 
@@ -389,8 +439,21 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn drain<T: 'static>(calls: &mut JoinSet<T>) {
-    while calls.join_next().await.is_some() {}
+/// Waits until a call has had its time after the end of its run; returns how much that was.
+async fn given_up(mut ended: watch::Receiver<bool>, mut stop: watch::Receiver<bool>) -> Duration {
+    stopped(&mut ended).await;
+    tokio::select! {
+        () = sleep(MAX_AFTER_RUN) => MAX_AFTER_RUN,
+        () = async { stopped(&mut stop).await; sleep(MAX_AFTER_STOP).await } => MAX_AFTER_STOP,
+    }
+}
+
+fn broke(reason: impl Into<String>) -> Outcome {
+    Outcome::BrokeProtocol { reason: reason.into() }
+}
+
+fn shut_down() -> Outcome {
+    Outcome::Cancelled { reason: "the service shut down".to_owned() }
 }
 
 /// What a process printed: the beginning is kept, all of it is counted.

@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The longest frame.
 pub const MAX_FRAME: usize = 64 * 1024;
+/// The longest result of a call: what a frame has room for besides its own words.
+pub const MAX_ANSWER: usize = MAX_FRAME - 64;
 /// The most bytes that one run may send.
 pub const MAX_TOTAL: usize = 1024 * 1024;
 
@@ -125,6 +127,18 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
+/// The result of a call as it can be sent: where it is too long, the error that says so.
+pub fn sendable(result: Result<Json, RunbookError>) -> Result<Json, RunbookError> {
+    let reason = match serde_json::to_vec(&result).map(|bytes| bytes.len()) {
+        Ok(..=MAX_ANSWER) => return result,
+        Ok(length) => {
+            format!("the answer of {length} bytes is too long, the limit is {MAX_ANSWER}")
+        }
+        Err(error) => format!("the answer cannot be written: {error}"),
+    };
+    Err(RunbookError::Failed { reason })
+}
+
 /// Writes one frame.
 ///
 /// Not cancel safe: a dropped call may have written a part.
@@ -168,6 +182,19 @@ mod tests {
             written.unwrap();
             assert_eq!(read.unwrap(), frame);
         });
+    }
+
+    #[test]
+    fn the_longest_result_of_a_call_fits_in_a_frame() {
+        let text = |length: usize| Ok(Json::String("x".repeat(length - r#"{"Ok":""}"#.len())));
+        let result = sendable(text(MAX_ANSWER));
+        assert_eq!(result, text(MAX_ANSWER));
+        let answer = HostFrame::Answer { id: u64::MAX, result };
+        block_on(write(&mut Vec::new(), &answer)).unwrap();
+        assert_eq!(
+            sendable(text(MAX_ANSWER + 1)).unwrap_err().to_string(),
+            "the answer of 65473 bytes is too long, the limit is 65472"
+        );
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Sandbox for Reexec {
         Ok(Launched {
             socket: Box::new(UnixStream::from_std(near)?),
             output: Box::new(pipe::Receiver::from_owned_fd(output.into())?),
-            process: Box::new(Reexeced { child, id }),
+            process: Box::new(Reexeced { child, id, killed: false }),
         })
     }
 }
@@ -64,6 +64,8 @@ impl Sandbox for Reexec {
 struct Reexeced {
     child: Child,
     id: u32,
+    /// Once killed and waited for, its id may be another's.
+    killed: bool,
 }
 
 #[async_trait]
@@ -80,13 +82,16 @@ impl Process for Reexeced {
     }
 
     async fn kill(&mut self) {
-        // Once it was waited for, its id may be another's.
+        if self.killed {
+            return;
+        }
         if self.child.id().is_some() {
             tree::kill(self.id);
         } else {
             tree::kill_group(self.id);
         }
         let _ = self.child.wait().await;
+        self.killed = true;
     }
 }
 
@@ -95,5 +100,35 @@ impl Drop for Reexeced {
         if self.child.id().is_some() {
             tree::kill(self.id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    use super::*;
+
+    fn start(program: &str, argument: &str) -> Reexeced {
+        let mut command = Command::new(program);
+        command.arg(argument).process_group(0);
+        let child = tokio::process::Command::from(command).kill_on_drop(true).spawn().unwrap();
+        let id = child.id().unwrap();
+        Reexeced { child, id, killed: false }
+    }
+
+    #[tokio::test]
+    async fn a_process_is_killed_once_since_its_id_may_then_be_anothers() {
+        let mut process = start("true", "");
+        assert_eq!(process.wait().await, "exit status: 0");
+        process.kill().await;
+
+        let mut other = start("sleep", "3605");
+        process.id = other.id;
+        process.kill().await;
+        // A second signal does not change what the first one did.
+        let pid = Pid::from_raw(other.id.cast_signed()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        assert_eq!(other.wait().await, "signal: 15 (SIGTERM)");
     }
 }

@@ -100,6 +100,11 @@ runbook!(prints, 60_000, |_ctx| {
 
 runbook!(waits_for_the_host, 60_000, |ctx| ctx.call("block", json!(null)).await.map(|_| ()));
 
+runbook!(is_told_too_much, 60_000, |ctx| {
+    let error = ctx.call("long", json!(null)).await.unwrap_err();
+    ctx.note(error.to_string()).await
+});
+
 // A child, a child of a child whose parent ends at once, and one in a session of its own.
 runbook!(leaves_descendants, 1000, |ctx| {
     let script = "sleep 3601 & (sleep 3602 &) ; setsid sleep 3603 & sleep 3604";

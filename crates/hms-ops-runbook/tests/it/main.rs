@@ -4,6 +4,7 @@
 
 mod behaviours;
 mod conformance;
+mod grants;
 mod outcomes;
 mod protocol;
 mod world;

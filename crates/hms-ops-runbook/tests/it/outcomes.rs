@@ -127,6 +127,20 @@ async fn a_flood_of_calls_of_bytes_or_of_output_ends_the_run() {
 }
 
 #[tokio::test]
+async fn an_answer_too_long_to_be_sent_is_told_to_ledger_and_runbook_alike() {
+    let world = World::new().await;
+    assert_eq!(world.run("is_told_too_much").await, Outcome::Completed);
+    let reason = "the answer of 65536 bytes is too long, the limit is 65472";
+    let told = [
+        "intent 1 long",
+        &format!("result 1: {reason}"),
+        "intent 2 note",
+        &format!("note {reason}"),
+    ];
+    assert_eq!(world.story().await[2..6], told);
+}
+
+#[tokio::test]
 async fn what_a_runbook_prints_is_kept() {
     let world = World::new().await;
     world.run("prints").await;

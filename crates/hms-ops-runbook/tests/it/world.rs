@@ -1,5 +1,6 @@
 //! What the tests share: an executor over a ledger in memory, and how to read what it wrote.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use hms_ops_core::name::Service;
 use hms_ops_core::runbook::{Capability, Invocation, Outcome};
 use hms_ops_core::time::Timestamp;
 use hms_ops_runbook::capability::ShiftCapability;
+use hms_ops_runbook::frame::MAX_FRAME;
 use hms_ops_runbook::sandbox::Reexec;
 use hms_ops_runbook::{Executor, Policy, Sandbox};
 use serde_json::Value as Json;
@@ -33,12 +35,18 @@ impl World {
         let policy = "[runbook.rollover]\n\
                       mesh.shift = { services = [\"eligibility-svc\"], to = [\"cluster-b\"] }\n\
                       params = { reason = \"hurricane\" }\n\
-                      [runbook.waits_for_the_host]\nblock = true\n";
+                      [runbook.waits_for_the_host]\nblock = true\nhang = true\n\
+                      [runbook.sleeps]\nhang = true\n\
+                      [runbook.is_told_too_much]\nlong = true\n";
         let ledger: Arc<dyn Ledger> = Arc::new(MemoryLedger::new(Arc::new(SystemClock)));
         let ttl = Duration::from_secs(3600);
         let journal = Journal::open(ledger.clone(), Arc::new(SystemClock), "test", ttl).await;
-        let capabilities: Vec<Arc<dyn Capability>> =
-            vec![Arc::new(ShiftCapability::new(Arc::new(Obedient))), Arc::new(Block)];
+        let capabilities: Vec<Arc<dyn Capability>> = vec![
+            Arc::new(ShiftCapability::new(Arc::new(Obedient))),
+            Arc::new(Block),
+            Arc::new(Bad::Hang),
+            Arc::new(Bad::Long),
+        ];
         let policy = Policy::parse("ops.toml", policy).unwrap();
         let journal = Arc::new(journal.unwrap().unwrap());
         let executor = Executor::new(journal, sandbox, policy, capabilities).unwrap();
@@ -114,7 +122,7 @@ impl TrafficControl for Obedient {
     }
 }
 
-/// A call that never returns.
+/// A call that returns when the test lets it.
 #[derive(Debug)]
 struct Block;
 
@@ -143,6 +151,40 @@ impl Capability for Block {
         .await
         .unwrap();
         Ok(Json::Null)
+    }
+}
+
+/// Calls that no host should have to carry out.
+#[derive(Debug)]
+enum Bad {
+    /// Never returns.
+    Hang,
+    /// Answers so much that a frame has no room for more.
+    Long,
+}
+
+#[async_trait]
+impl Capability for Bad {
+    fn name(&self) -> &str {
+        match self {
+            Self::Hang => "hang",
+            Self::Long => "long",
+        }
+    }
+
+    fn check_grant(&self, _: &Json) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn check(&self, _: &Json, _: &Json) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn invoke(&self, _: &Invocation<'_>, _: Json) -> Result<Json, String> {
+        match self {
+            Self::Hang => pending().await,
+            Self::Long => Ok(Json::String("x".repeat(MAX_FRAME - r#"{"Ok":""}"#.len()))),
+        }
     }
 }
 
