@@ -134,7 +134,8 @@ pub fn deltas(counts: &[Sample], sums: &[Sample]) -> Vec<EventDelta> {
             continue;
         }
         if let Some((last_count, last_sum)) = last {
-            let reset = count < last_count;
+            // A sum of what is not negative falls at a restart only, even if the count has caught up.
+            let reset = count < last_count || (sum >= 0.0 && last_sum >= 0.0 && sum < last_sum);
             let (base_count, base_sum) = if reset { (0.0, 0.0) } else { (last_count, last_sum) };
             all.push(EventDelta { at: sample.at, count: count - base_count, sum: sum - base_sum });
         }
@@ -354,6 +355,22 @@ mod tests {
         let moved = Labels::from_pairs([("service", "ab"), ("zone", "c")]);
         assert_ne!(print, Fingerprint::of("x.latency_ms", &moved));
         assert_eq!(print.as_str().len(), 32);
+    }
+
+    #[test]
+    fn a_restart_is_seen_in_the_sum_where_the_count_has_caught_up() {
+        let samples = |values: [f64; 2]| {
+            let at = |i| Timestamp::from_millis(i as i64);
+            values
+                .iter()
+                .enumerate()
+                .map(|(i, v)| Sample { at: at(i), value: (*v).into() })
+                .collect()
+        };
+        let (counts, sums): (Vec<_>, Vec<_>) =
+            (samples([40.0, 45.0]), samples([40_000.0, 22_500.0]));
+        let expected = EventDelta { at: Timestamp::from_millis(1), count: 45.0, sum: 22_500.0 };
+        assert_eq!(deltas(&counts, &sums), [expected]);
     }
 
     #[test]

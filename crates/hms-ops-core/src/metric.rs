@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::labels::Labels;
-use crate::name::{Unit, stored_name};
+use crate::name::{Unit, stored_label, stored_name};
 use crate::registry::{CounterCell, GaugeCell, HistogramCell, Registry};
 
 /// The mean of a metric's events that a service promises to stay at or below.
@@ -129,7 +129,7 @@ impl Metric {
     }
 
     /// Declares the budget of this metric, for all its series. Its histogram gets an exact bucket
-    /// edge there. A later declaration replaces this one.
+    /// edge there, as do the first five budgets of a metric. A later declaration replaces this one.
     #[must_use]
     pub fn budget(self, budget: impl IntoBudget) -> Self {
         let budget = budget.into_budget(Unit::of(&self.series.name));
@@ -137,7 +137,8 @@ impl Metric {
         self
     }
 
-    /// Records one value, in the metric's unit. Takes no lock and does not wait.
+    /// Records one value, in the metric's unit. Takes no lock and does not wait. A value that is not
+    /// finite is not recorded, but counted ([`Registry::invalid`]).
     #[inline]
     pub fn record(&self, value: f64) {
         self.series.cell(Registry::histogram_cell).record(value);
@@ -245,7 +246,7 @@ impl<C> Series<C> {
     }
 
     fn label(self, name: &str, value: &str) -> Self {
-        let labels = self.labels.with(&stored_name(name), value);
+        let labels = self.labels.with(&stored_label(name), value);
         Self { labels, cell: OnceLock::new(), ..self }
     }
 

@@ -33,6 +33,27 @@ pub fn stored_name(name: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The name under which a label is stored: as [`stored_name`], without `:`, and with `label_` before
+/// a name that has a meaning of its own (`le`, `quantile`, and those that begin with `__`).
+///
+/// ```
+/// use hms_ops_core::name::stored_label;
+///
+/// assert_eq!(stored_label("http:route"), "http_route");
+/// assert_eq!(stored_label("le"), "label_le");
+/// ```
+pub fn stored_label(name: &str) -> Cow<'_, str> {
+    let stored = stored_name(name);
+    let reserved = matches!(&*stored, "le" | "quantile") || stored.starts_with("__");
+    match (reserved, stored.contains(':')) {
+        (false, false) => stored,
+        (reserved, _) => {
+            let prefix = if reserved { "label_" } else { "" };
+            Cow::Owned(format!("{prefix}{}", stored.replace(':', "_")))
+        }
+    }
+}
+
 /// Whether two spellings name the same metric, alert or binding.
 pub fn same_name(a: &str, b: &str) -> bool {
     a == b || stored_name(a) == stored_name(b)

@@ -168,6 +168,11 @@ impl Registry {
         self.0.conflicts.get()
     }
 
+    /// How many values no registry of this process recorded because they are not finite.
+    pub fn invalid() -> u64 {
+        cell::INVALID.get()
+    }
+
     pub(crate) fn declare_budget(&self, name: &str, budget: Budget) {
         self.change(name, |family| {
             family.budgets.retain(|(_, known)| known.limit != budget.limit);

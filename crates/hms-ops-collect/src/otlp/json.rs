@@ -19,6 +19,12 @@ const SERVICE_NAME: &str = "service.name";
 const UNKNOWN_SERVICE: &str = "unknown_service";
 /// Every span carries it, so a body must not be able to choose a long one for many.
 const MAX_SERVICE_BYTES: usize = 256;
+/// How many attributes of a span are kept.
+const MAX_ATTRIBUTES: usize = 64;
+/// How much of a span's name, and of an attribute's key, is kept.
+const MAX_NAME_BYTES: usize = 256;
+/// How much of a text, as a value or a status message, is kept.
+const MAX_TEXT_BYTES: usize = 4096;
 
 /// Why a body is not an export of spans.
 #[derive(Debug, thiserror::Error)]
@@ -82,9 +88,34 @@ pub fn decode(body: &[u8]) -> Result<Vec<SpanRecord>, OtlpError> {
             return Err(OtlpError::Service { excerpt: excerpt(&service) });
         }
         let spans = resource_spans.scope_spans.into_iter().flat_map(|scope| scope.spans);
-        records.extend(spans.map(|SpanIn(span)| SpanRecord { service: service.clone(), ..span }));
+        records.extend(spans.map(|SpanIn(mut span)| {
+            bound(&mut span);
+            SpanRecord { service: service.clone(), ..span }
+        }));
     }
     Ok(records)
+}
+
+/// Cuts what is longer than a store wants to keep: it counts spans, not their bytes.
+fn bound(span: &mut SpanRecord) {
+    cut(&mut span.name, MAX_NAME_BYTES);
+    span.attributes.truncate(MAX_ATTRIBUTES);
+    for (key, value) in &mut span.attributes {
+        cut(key, MAX_NAME_BYTES);
+        if let AttributeValue::Text(text) = value {
+            cut(text, MAX_TEXT_BYTES);
+        }
+    }
+    if let SpanStatus::Error(message) = &mut span.status {
+        cut(message, MAX_TEXT_BYTES);
+    }
+}
+
+fn cut(text: &mut Cow<'static, str>, max: usize) {
+    if text.len() > max {
+        let end = text.floor_char_boundary(max);
+        *text = Cow::Owned(text[..end].to_owned());
+    }
 }
 
 #[derive(Serialize)]
@@ -417,6 +448,32 @@ mod tests {
             "links": null, "status": {"code": 2, "message": "no"}, "aNewField": {}
         }]}]
     }]}"#;
+
+    #[test]
+    fn a_span_keeps_no_more_than_its_bounds() {
+        let mut attributes: Vec<_> = (0..100).map(|i| attribute(&format!("k{i}"), "v")).collect();
+        attributes[0] = attribute(&"k".repeat(1000), &"ü".repeat(5000));
+        let body = format!(
+            r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{
+                "traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b7",
+                "name":"{}","startTimeUnixNano":"1","endTimeUnixNano":"2",
+                "status":{{"code":2,"message":"{}"}},"attributes":[{}]}}]}}]}}]}}"#,
+            "n".repeat(1000),
+            "m".repeat(9000),
+            attributes.join(",")
+        );
+        let span = decode(body.as_bytes()).unwrap().remove(0);
+        assert_eq!((span.name.len(), span.attributes.len()), (256, 64));
+        let (key, value) = &span.attributes[0];
+        let AttributeValue::Text(text) = value else { panic!("{value:?}") };
+        assert_eq!((key.len(), text.len()), (256, 4096));
+        let SpanStatus::Error(message) = span.status else { panic!("{:?}", span.status) };
+        assert_eq!(message.len(), 4096);
+    }
+
+    fn attribute(key: &str, value: &str) -> String {
+        format!(r#"{{"key":"{key}","value":{{"stringValue":"{value}"}}}}"#)
+    }
 
     #[test]
     fn the_specifications_example_is_understood() {

@@ -10,6 +10,9 @@ use crate::striped::{Count, Striped, add_f64, add_u64};
 /// The most edges that a histogram has; the bucket above the last has none.
 pub const MAX_EDGES: usize = 23;
 
+/// Values that were not recorded because they are not finite, in the whole process.
+pub(super) static INVALID: Count = Count::new();
+
 /// A counter: increments, or an absolute value that only grows; the larger of both is read.
 #[derive(Debug, Default)]
 pub(crate) struct CounterCell {
@@ -123,10 +126,12 @@ impl HistogramCell {
         Self { first: Generation::new(Edges::new(edges)) }
     }
 
-    /// Counts `v` and adds it to the sum; ignores what is not a number.
+    /// Counts `v` and adds it to the sum. What is not finite would stay in the sum for ever, and is
+    /// only counted as invalid.
     #[inline]
     pub(crate) fn record(&self, v: f64) {
-        if v.is_nan() {
+        if !v.is_finite() {
+            INVALID.add(1);
             return;
         }
         let newest = self.newest();
@@ -263,10 +268,13 @@ mod tests {
     }
 
     #[test]
-    fn not_a_number_is_not_counted_and_infinity_has_no_edge() {
-        let cell = HistogramCell::new(&[1.0]);
-        cell.record(f64::NAN);
-        cell.record(f64::INFINITY);
-        assert_eq!(cell.read().counts, [0, 1]);
+    fn what_is_not_finite_does_not_spoil_the_sum_and_is_counted() {
+        let (cell, before) = (HistogramCell::new(&[1.0]), INVALID.get());
+        for v in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 7.0] {
+            cell.record(v);
+        }
+        let read = cell.read();
+        assert_eq!((read.counts, read.sum), (vec![0, 1], 7.0));
+        assert!(INVALID.get() >= before + 3);
     }
 }

@@ -37,7 +37,7 @@ impl Recorder for Registry {
 
 fn labels(key: &Key) -> Labels {
     Labels::from_pairs(key.labels().map(|label| {
-        let name: Arc<str> = crate::name::stored_name(label.key()).into();
+        let name: Arc<str> = crate::name::stored_label(label.key()).into();
         (name, label.value())
     }))
 }
@@ -76,6 +76,18 @@ impl HistogramFn for HistogramCell {
 mod tests {
     use crate::exposition::{Format, encode};
     use crate::registry::Registry;
+
+    #[test]
+    fn a_label_that_means_something_else_to_a_store_is_exposed_under_another_name() {
+        let registry = Registry::new();
+        metrics::with_local_recorder(&registry, || {
+            metrics::histogram!("x", "http:route" => "/", "le" => "1", "__name__" => "y")
+                .record(1.0);
+        });
+        let text = encode(&registry.snapshot(), Format::Text);
+        let expected = r#"x_count{http_route="/",label___name__="y",label_le="1"} 1"#;
+        assert!(text.lines().any(|line| line == expected), "{text}");
+    }
 
     #[test]
     fn macros_of_the_metrics_crate_are_captured() {
