@@ -128,8 +128,10 @@ impl Metric {
         Self { series: self.series.label(name, value) }
     }
 
-    /// Declares the budget of this metric, for all its series. Its histogram gets an exact bucket
-    /// edge there, as do the first five budgets of a metric. A later declaration replaces this one.
+    /// Declares the budget of this metric, for all its series. A later declaration replaces this one.
+    ///
+    /// The limit becomes an exact bucket edge. A histogram has room for 12 of them beside its own;
+    /// further limits are judged as well, but get no edge ([`Registry::refused_edges`]).
     #[must_use]
     pub fn budget(self, budget: impl IntoBudget) -> Self {
         let budget = budget.into_budget(Unit::of(&self.series.name));

@@ -43,15 +43,12 @@ pub fn stored_name(name: &str) -> Cow<'_, str> {
 /// assert_eq!(stored_label("le"), "label_le");
 /// ```
 pub fn stored_label(name: &str) -> Cow<'_, str> {
-    let stored = stored_name(name);
+    let stored = match stored_name(name) {
+        name if name.contains(':') => Cow::Owned(name.replace(':', "_")),
+        name => name,
+    };
     let reserved = matches!(&*stored, "le" | "quantile") || stored.starts_with("__");
-    match (reserved, stored.contains(':')) {
-        (false, false) => stored,
-        (reserved, _) => {
-            let prefix = if reserved { "label_" } else { "" };
-            Cow::Owned(format!("{prefix}{}", stored.replace(':', "_")))
-        }
-    }
+    if reserved { Cow::Owned(format!("label_{stored}")) } else { stored }
 }
 
 /// Whether two spellings name the same metric, alert or binding.
@@ -158,6 +155,22 @@ mod tests {
         assert_eq!(stored_name(""), "_");
         assert_eq!(stored_name("größe"), "gr__e");
         assert!(matches!(stored_name("up"), Cow::Borrowed("up")));
+    }
+
+    #[test]
+    fn a_label_never_takes_a_name_that_has_a_meaning_of_its_own() {
+        for (name, stored) in [
+            ("le", "label_le"),
+            ("quantile", "label_quantile"),
+            ("__name__", "label___name__"),
+            (":_name__", "label___name__"),
+            (".:", "label___"),
+            ("http:route", "http_route"),
+            ("", "_"),
+        ] {
+            assert_eq!(stored_label(name), stored, "{name}");
+        }
+        assert!(matches!(stored_label("state"), Cow::Borrowed("state")));
     }
 
     #[test]

@@ -120,7 +120,9 @@ impl QueryEngine for SelectorEngine {
         too_large(1)?;
 
         let read = TimeRange { start: TimeRange::last(LOOKBACK, range.start).start, ..range };
-        let mut set = self.store.select(selector.matchers(), read, &SelectHint::default()).await?;
+        // At one instant the newest sample decides alone, staleness marker or not.
+        let hint = SelectHint { only_last: range.start == range.end };
+        let mut set = self.store.select(selector.matchers(), read, &hint).await?;
         let (mut answer, mut samples) = (Vec::new(), Vec::new());
         while set.advance()? {
             too_large(answer.len() as u64 + 1)?;

@@ -44,13 +44,16 @@ struct Inner {
     max_series: OnceLock<usize>,
     refused: Count,
     conflicts: Count,
+    refused_edges: Count,
 }
 
 #[derive(Debug, Default)]
 struct Family {
     help: Option<Arc<str>>,
-    /// By the metric's name as it was spelled; the last declared counts.
-    budgets: Vec<(Arc<str>, Budget)>,
+    /// The last declared, with the metric's name as it was spelled.
+    budget: Option<(Arc<str>, Budget)>,
+    /// The limits of all budgets declared, in that order: edges of every histogram of the family.
+    edges: Vec<f64>,
     cells: HashMap<Labels, Cell>,
 }
 
@@ -148,7 +151,7 @@ impl Registry {
     /// was declared last.
     pub fn budgets(&self) -> Vec<(Arc<str>, Budget)> {
         let families = self.0.families.read().unwrap_or_else(PoisonError::into_inner);
-        families.values().filter_map(|family| family.budgets.last().cloned()).collect()
+        families.values().filter_map(|family| family.budget.clone()).collect()
     }
 
     /// Reads every series. A metric with a budget that has not recorded yet reads as empty, not as
@@ -168,6 +171,11 @@ impl Registry {
         self.0.conflicts.get()
     }
 
+    /// How many declarations of a budget got no exact edge: their metric had no room for it.
+    pub fn refused_edges(&self) -> u64 {
+        self.0.refused_edges.get()
+    }
+
     /// How many values no registry of this process recorded because they are not finite.
     pub fn invalid() -> u64 {
         cell::INVALID.get()
@@ -175,11 +183,17 @@ impl Registry {
 
     pub(crate) fn declare_budget(&self, name: &str, budget: Budget) {
         self.change(name, |family| {
-            family.budgets.retain(|(_, known)| known.limit != budget.limit);
-            family.budgets.push((name.into(), budget));
-            for cell in family.cells.values() {
-                if let Cell::Histogram(histogram) = cell {
-                    histogram.add_edge(budget.limit);
+            family.budget = Some((name.into(), budget));
+            let edge = budget.limit;
+            // All histograms of a family have the same edges, and so the same room.
+            if !family.new_histogram(&stored_name(name)).add_edge(edge) {
+                self.0.refused_edges.add(1);
+            } else if !family.edges.contains(&edge) {
+                family.edges.push(edge);
+                for cell in family.cells.values() {
+                    if let Cell::Histogram(histogram) = cell {
+                        histogram.add_edge(edge);
+                    }
                 }
             }
         });
@@ -275,8 +289,8 @@ impl Cell {
 impl Family {
     fn new_histogram(&self, name: &str) -> HistogramCell {
         let histogram = HistogramCell::new(cell::default_edges(Unit::of(name)));
-        for (_, budget) in &self.budgets {
-            histogram.add_edge(budget.limit);
+        for &edge in &self.edges {
+            histogram.add_edge(edge);
         }
         histogram
     }
@@ -285,7 +299,7 @@ impl Family {
         let mut series: Vec<_> =
             self.cells.iter().map(|(labels, cell)| (labels.clone(), cell.read())).collect();
         series.sort_by(|a, b| a.0.cmp(&b.0));
-        if series.is_empty() && !self.budgets.is_empty() {
+        if series.is_empty() && self.budget.is_some() {
             series.push((Labels::empty(), Point::Histogram(self.new_histogram(name).read())));
         }
         let kind = match self.cells.values().next() {
@@ -332,6 +346,27 @@ mod tests {
         let h = only_histogram(&registry);
         assert_eq!((h.count(), h.sum), (3, 644.0));
         assert_eq!(h.at_or_below(317.0), Some(2));
+    }
+
+    #[test]
+    fn twelve_budgets_of_a_metric_get_an_edge_and_one_more_is_counted() {
+        let registry = Registry::new();
+        let declare = |limit: u32| registry.metric("latency_ms").budget(f64::from(limit) + 0.7);
+        let early = declare(1).label("path", "early");
+        early.record(1.0);
+        for limit in (2..=13).chain([1]) {
+            let _metric = declare(limit);
+        }
+        declare(13).label("path", "late").record(1.0);
+
+        let series = &registry.snapshot()[0].series;
+        for (labels, point) in series {
+            let Point::Histogram(histogram) = point else { panic!("{point:?}") };
+            let exact = |limit: &u32| histogram.at_or_below(f64::from(*limit) + 0.7).is_some();
+            assert_eq!((1..=13).filter(exact).count(), 12, "{labels}");
+            assert!(exact(&1) && !exact(&13), "{labels}");
+        }
+        assert_eq!((series.len(), registry.refused_edges()), (2, 2));
     }
 
     #[test]

@@ -68,6 +68,9 @@ pub fn encode(spans: &[SpanRecord]) -> Vec<u8> {
 /// Reads the spans of one export. Fields that are not known are skipped; of a resource only
 /// `service.name` is kept.
 ///
+/// A span keeps its first 64 attributes, 256 bytes of its name and of each key, and 4 KiB of each
+/// text and of its status message; the rest is cut off.
+///
 /// # Errors
 ///
 /// [`OtlpError`]; one span that cannot be right makes the whole body wrong.
@@ -100,6 +103,7 @@ pub fn decode(body: &[u8]) -> Result<Vec<SpanRecord>, OtlpError> {
 fn bound(span: &mut SpanRecord) {
     cut(&mut span.name, MAX_NAME_BYTES);
     span.attributes.truncate(MAX_ATTRIBUTES);
+    span.attributes.shrink_to_fit();
     for (key, value) in &mut span.attributes {
         cut(key, MAX_NAME_BYTES);
         if let AttributeValue::Text(text) = value {
@@ -464,6 +468,7 @@ mod tests {
         );
         let span = decode(body.as_bytes()).unwrap().remove(0);
         assert_eq!((span.name.len(), span.attributes.len()), (256, 64));
+        assert_eq!(span.attributes.capacity(), 64);
         let (key, value) = &span.attributes[0];
         let AttributeValue::Text(text) = value else { panic!("{value:?}") };
         assert_eq!((key.len(), text.len()), (256, 4096));

@@ -4,6 +4,7 @@
 
 mod allocations;
 mod conformance;
+mod exposition;
 mod hostile;
 mod otlp;
 mod scrape;
