@@ -7,5 +7,6 @@ mod embedded;
 #[cfg(feature = "exporter-prometheus")]
 mod exporter;
 mod healing;
+mod ledger_away;
 
 hms_ops::test_entry!();
