@@ -9,7 +9,10 @@
 //! mod memory_store {
 //!     use hms_ops_core::store::MemoryStore;
 //!
-//!     hms_ops_testkit::store_suite!(MemoryStore::new());
+//!     hms_ops_testkit::store_suite! {
+//!         MemoryStore::new(),
+//!         out_of_order: std::time::Duration::from_secs(300)
+//!     }
 //! }
 //! ```
 //!
@@ -32,6 +35,9 @@
 //! | [`traffic_control_suite!`] | [`TrafficControl`](hms_ops_core::mesh::TrafficControl) | [`mesh::control`] |
 //! | [`control_suite!`] | [`Control`](hms_ops_core::control::Control) | [`control`] |
 //! | [`clock_suite!`] | [`Clock`](hms_ops_core::clock::Clock), moved by hand | [`clock`] |
+//!
+//! [`fault_disk::FaultDisk`] stands in for the [`Disk`](hms_ops_wal::disk::Disk) beneath a backend that
+//! keeps files: it loses power, tears sectors, fills up and fails at any call.
 
 #![allow(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
@@ -43,6 +49,7 @@ use std::time::Duration;
 
 pub mod clock;
 pub mod control;
+pub mod fault_disk;
 pub mod ledger;
 pub mod mesh;
 pub mod notifier;
