@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hms_ops::core::labels::Labels;
 use hms_ops::core::matcher::Matcher;
-use hms_ops::core::sample::Value;
+use hms_ops::core::sample::{Exemplar, Value};
 use hms_ops::core::store::{
     Appender, MemoryStore, SelectHint, SeriesRef, SeriesSet, Store, StoreError, StoreStats,
 };
@@ -101,6 +101,18 @@ impl<S: Store> Store for Counted<S> {
         self.inner.label_values(name, matchers, range).await
     }
 
+    async fn exemplars(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, StoreError> {
+        self.inner.exemplars(matchers, range).await
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.inner.ready().await
+    }
+
     async fn stats(&self) -> StoreStats {
         self.inner.stats().await
     }
@@ -124,6 +136,10 @@ impl Appender for CountedBatch<'_> {
         Ok(())
     }
 
+    fn exemplar(&mut self, series: SeriesRef, exemplar: Exemplar) -> Result<(), StoreError> {
+        self.inner.exemplar(series, exemplar)
+    }
+
     fn commit(self: Box<Self>) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>> {
         let Self { inner, samples, written } = *self;
         let commit = inner.commit();
@@ -140,8 +156,8 @@ impl Appender for CountedBatch<'_> {
 mod conformance {
     use super::{Counted, MemoryStore};
 
-    hms_ops_testkit::store_suite!(Counted {
-        inner: MemoryStore::new(),
-        written: Default::default()
-    });
+    hms_ops_testkit::store_suite! {
+        Counted { inner: MemoryStore::new(), written: Default::default() },
+        out_of_order: std::time::Duration::from_secs(300)
+    }
 }

@@ -316,6 +316,36 @@ impl<'a> Exposition<'a> {
     }
 }
 
+/// Reads one line of OpenMetrics by itself: its grammar, without what the format asks of families.
+/// `None` when it is `# EOF`. For bodies that are too long to be held; an error is on line 1.
+///
+/// ```
+/// use hms_ops_collect::exposition::{Event, openmetrics_line};
+///
+/// let Some(Event::Sample(up)) = openmetrics_line("up{service=\"claims\"} 1 1767225600.5")? else {
+///     panic!("not a sample")
+/// };
+/// assert_eq!(up.timestamp, Some(1_767_225_600_500));
+/// assert_eq!(openmetrics_line("# EOF")?, None);
+/// # Ok::<(), hms_ops_collect::exposition::ExpositionError>(())
+/// ```
+///
+/// # Errors
+///
+/// When it is not such a line.
+pub fn openmetrics_line(line: &str) -> Result<Option<Event<'_>>, ExpositionError> {
+    if line == "# EOF" {
+        return Ok(None);
+    }
+    let cursor = Cursor::new(line, Format::OpenMetrics);
+    let event = if line.starts_with('#') {
+        cursor.metadata()
+    } else {
+        cursor.sample(&mut Vec::new()).map(Event::Sample)
+    };
+    event.map(Some).map_err(|fault| fault.at(1, line))
+}
+
 impl<'a> Iterator for Exposition<'a> {
     type Item = Result<Event<'a>, ExpositionError>;
 

@@ -4,25 +4,21 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use regex::Regex;
-
 use crate::labels::{Escaped, Labels, NAME};
 use crate::name::stored_name;
+
+mod pattern;
+
+use pattern::Pattern;
 
 /// One condition on one label. A label that is absent has the empty value.
 #[derive(Clone, Debug)]
 pub struct Matcher {
     name: Arc<str>,
     value: Arc<str>,
-    op: Op,
-}
-
-#[derive(Clone, Debug)]
-enum Op {
-    Equal,
-    NotEqual,
-    Regex(Regex),
-    NotRegex(Regex),
+    negative: bool,
+    /// The regular expression that `value` is, unless it is meant literally.
+    pattern: Option<Arc<Pattern>>,
 }
 
 /// A pattern that is not a regular expression.
@@ -37,7 +33,7 @@ pub struct PatternError {
 impl Matcher {
     /// The label has this value.
     pub fn equal(name: &str, value: &str) -> Self {
-        Self { name: name.into(), value: value.into(), op: Op::Equal }
+        Self { name: name.into(), value: value.into(), negative: false, pattern: None }
     }
 
     /// The metric has this name, in either spelling.
@@ -47,7 +43,7 @@ impl Matcher {
 
     /// The label has another value than this.
     pub fn not_equal(name: &str, value: &str) -> Self {
-        Self { name: name.into(), value: value.into(), op: Op::NotEqual }
+        Self { negative: true, ..Self::equal(name, value) }
     }
 
     /// The whole value fits this pattern.
@@ -56,8 +52,14 @@ impl Matcher {
     ///
     /// [`PatternError`] when the pattern is not a regular expression.
     pub fn regex(name: &str, pattern: &str) -> Result<Self, PatternError> {
-        let op = Op::Regex(anchored(name, pattern)?);
-        Ok(Self { name: name.into(), value: pattern.into(), op })
+        match Pattern::new(pattern) {
+            Ok(parsed) => {
+                Ok(Self { pattern: Some(Arc::new(parsed)), ..Self::equal(name, pattern) })
+            }
+            Err(source) => {
+                Err(PatternError { name: name.to_owned(), pattern: pattern.to_owned(), source })
+            }
+        }
     }
 
     /// The whole value does not fit this pattern.
@@ -66,8 +68,7 @@ impl Matcher {
     ///
     /// [`PatternError`] when the pattern is not a regular expression.
     pub fn not_regex(name: &str, pattern: &str) -> Result<Self, PatternError> {
-        let op = Op::NotRegex(anchored(name, pattern)?);
-        Ok(Self { name: name.into(), value: pattern.into(), op })
+        Ok(Self { negative: true, ..Self::regex(name, pattern)? })
     }
 
     /// The label it speaks of.
@@ -77,42 +78,81 @@ impl Matcher {
 
     /// The value that the label must have, if this asks for exactly one that is not empty.
     pub fn literal(&self) -> Option<&str> {
-        (matches!(self.op, Op::Equal) && !self.value.is_empty()).then_some(&*self.value)
+        let literal = self.pattern.is_none() && !self.negative && !self.value.is_empty();
+        literal.then_some(&*self.value)
+    }
+
+    /// Whether it is `!=` or `!~`.
+    pub fn is_negative(&self) -> bool {
+        self.negative
+    }
+
+    /// Whether a series without the label is meant.
+    pub fn matches_empty(&self) -> bool {
+        self.accepts("")
+    }
+
+    /// The values that are accepted, sorted, if it is known that these are all: one for `=`, up to
+    /// 128 for patterns such as `a|b` and `50[0-4]`. `None` for `!=` and `!~`.
+    ///
+    /// ```
+    /// use hms_ops_core::matcher::Matcher;
+    ///
+    /// let codes = Matcher::regex("code", "50[34]|429")?;
+    /// assert!(codes.alternatives().unwrap().iter().map(|v| &**v).eq(["429", "503", "504"]));
+    /// assert!(Matcher::regex("code", "5..")?.alternatives().is_none());
+    /// # Ok::<(), hms_ops_core::matcher::PatternError>(())
+    /// ```
+    pub fn alternatives(&self) -> Option<&[Arc<str>]> {
+        match &self.pattern {
+            _ if self.negative => None,
+            None => Some(std::slice::from_ref(&self.value)),
+            Some(pattern) => pattern.alternatives(),
+        }
+    }
+
+    /// With what every accepted value begins, as far as that is known: `cluster-` for
+    /// `cluster-.*`. Empty for `!=` and `!~`.
+    pub fn prefix(&self) -> &str {
+        match &self.pattern {
+            _ if self.negative => "",
+            None => &self.value,
+            Some(pattern) => pattern.prefix(),
+        }
     }
 
     /// Whether a label with this value is meant.
     pub fn accepts(&self, value: &str) -> bool {
-        match &self.op {
-            Op::Equal => *self.value == *value,
-            Op::NotEqual => *self.value != *value,
-            Op::Regex(pattern) => pattern.is_match(value),
-            Op::NotRegex(pattern) => !pattern.is_match(value),
-        }
+        let fits = match &self.pattern {
+            None => *self.value == *value,
+            Some(pattern) => pattern.fits(value),
+        };
+        fits != self.negative
     }
 
     /// Whether all of `matchers` accept `labels`.
     pub fn all(matchers: &[Self], labels: &Labels) -> bool {
         matchers.iter().all(|m| m.accepts(labels.get(&m.name).unwrap_or_default()))
     }
-}
 
-fn anchored(name: &str, pattern: &str) -> Result<Regex, PatternError> {
-    Regex::new(&format!("^(?s:{pattern})$")).map_err(|source| PatternError {
-        name: name.to_owned(),
-        pattern: pattern.to_owned(),
-        source,
-    })
+    /// Operator, label and value or pattern: what a cache can know it by.
+    pub fn key(&self) -> (&'static str, Arc<str>, Arc<str>) {
+        (self.operator(), self.name.clone(), self.value.clone())
+    }
+
+    fn operator(&self) -> &'static str {
+        match (self.negative, self.pattern.is_some()) {
+            (false, false) => "=",
+            (true, false) => "!=",
+            (false, true) => "=~",
+            (true, true) => "!~",
+        }
+    }
 }
 
 impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let op = match self.op {
-            Op::Equal => "=",
-            Op::NotEqual => "!=",
-            Op::Regex(_) => "=~",
-            Op::NotRegex(_) => "!~",
-        };
-        write!(f, "{}{op}\"{}\"", self.name, Escaped(&self.value))
+        write!(f, "{}{}\"{}\"", self.name, self.operator(), Escaped(&self.value))
     }
 }
 
@@ -183,7 +223,7 @@ impl FromStr for Selector {
         if !p.rest().is_empty() {
             return Err(p.expected("the end of the selector"));
         }
-        if matchers.iter().all(|m| m.accepts("")) {
+        if matchers.iter().all(Matcher::matches_empty) {
             return Err(SelectorError::Everything);
         }
         Ok(Self { matchers })
@@ -286,6 +326,39 @@ mod tests {
         let m = Matcher::regex("code", "5..|429").unwrap();
         assert!(m.accepts("503") && m.accepts("429"));
         assert!(!m.accepts("5030") && !m.accepts("x429"));
+    }
+
+    #[test]
+    fn only_a_positive_matcher_says_what_it_asks_for() {
+        let [equal, not_equal] = [Matcher::equal("a", "x"), Matcher::not_equal("a", "x")];
+        let regex = Matcher::regex("a", "x|y").unwrap();
+        let not_regex = Matcher::not_regex("a", "x|y").unwrap();
+        assert_eq!(equal.alternatives(), Some(&["x".into()][..]));
+        assert_eq!(regex.alternatives(), Some(&["x".into(), "y".into()][..]));
+        assert_eq!((equal.prefix(), Matcher::regex("a", "x.*").unwrap().prefix()), ("x", "x"));
+        assert!(!equal.is_negative() && !regex.is_negative() && !regex.matches_empty());
+        for negative in [not_equal, not_regex] {
+            assert!(negative.is_negative() && negative.matches_empty());
+            assert_eq!((negative.alternatives(), negative.prefix()), (None, ""));
+            assert!(negative.accepts("z") && !negative.accepts("x"));
+        }
+    }
+
+    #[test]
+    fn matchers_have_the_same_key_when_they_are_written_alike() {
+        let all = || {
+            [
+                Matcher::equal("a", "x"),
+                Matcher::not_equal("a", "x"),
+                Matcher::regex("a", "x").unwrap(),
+                Matcher::not_regex("a", "x").unwrap(),
+                Matcher::equal("b", "x"),
+                Matcher::equal("a", "y"),
+            ]
+        };
+        let distinct: std::collections::HashSet<_> =
+            all().into_iter().chain(all()).map(|m| m.key()).collect();
+        assert_eq!(distinct.len(), 6);
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! Samples: a timestamp and a value, which is a number or a histogram.
+//! Samples: a timestamp and a value, which is a number or a histogram. Exemplars: single observations
+//! behind them.
 
 use std::sync::Arc;
 
+use crate::labels::Labels;
 use crate::time::Timestamp;
 
 /// What a series held at one instant.
@@ -125,6 +127,33 @@ pub enum CounterReset {
     NotReset,
     /// The counts may go down: it is a gauge.
     Gauge,
+}
+
+/// One observation that stands for many, usually with the id of its trace.
+///
+/// ```
+/// use hms_ops_core::{labels::Labels, sample::Exemplar, time::Timestamp};
+///
+/// let labels = Labels::from_pairs([("trace_id", "4bf92f3577b34da6a3ce929d0e0e4736")]);
+/// let slow = Exemplar { labels, value: 312.5, at: Timestamp::from_millis(1000) };
+/// assert_eq!(slow.labels.get("trace_id").map(str::len), Some(32));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Exemplar {
+    /// What tells the observation, beside the labels of its series.
+    pub labels: Labels,
+    /// The observed value, in the unit of its series.
+    pub value: f64,
+    /// When it was observed.
+    pub at: Timestamp,
+}
+
+/// Numbers are equal bit by bit, so that an exemplar that is exposed again is the same one.
+impl PartialEq for Exemplar {
+    fn eq(&self, other: &Self) -> bool {
+        let numbers = |e: &Self| (e.at, e.value.to_bits());
+        numbers(self) == numbers(other) && self.labels == other.labels
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use crate::labels::Labels;
 use crate::matcher::Matcher;
-use crate::sample::{Sample, Value};
+use crate::sample::{Exemplar, Sample, Value};
 use crate::time::{TimeRange, Timestamp};
 
 mod memory;
@@ -20,10 +20,15 @@ pub use memory::MemoryStore;
 /// A backend is finished when it passes `hms_ops_testkit::store`. What every backend promises:
 ///
 /// - A sample is visible to `select` once the `commit` that carried it has resolved.
-/// - Per series, timestamps only grow. The same timestamp with the same value again is no error and
-///   changes nothing; with another value it is refused.
+/// - A late sample, one older than the newest of its series, is put in its place while it is not
+///   older by more than the store's out-of-order window, which may be zero. Beyond the window it is
+///   refused, whether or not it is there already. A store that seals what is old may refuse what is
+///   older than that, too.
+/// - Within the window, the same timestamp with the same value again is no error and changes
+///   nothing; with another value it is refused.
 /// - Series come in the order of their labels, samples in the order of their time.
 /// - Limits refuse new series only; those that exist keep flowing.
+/// - Exemplars are kept in the order of their time, a bounded number; the oldest make room.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Begins a batch of samples. Dropped without `commit`, it leaves no sample behind.
@@ -78,6 +83,25 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         range: TimeRange,
     ) -> Result<Vec<String>, StoreError>;
 
+    /// The exemplars in `range` of the series that all `matchers` accept: series with at least one,
+    /// sorted by labels, their exemplars in the order of their time.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the backend cannot be read.
+    async fn exemplars(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, StoreError>;
+
+    /// Whether what is written now would be kept.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] that a commit would meet now.
+    async fn ready(&self) -> Result<(), StoreError>;
+
     /// How full the store is.
     async fn stats(&self) -> StoreStats;
 }
@@ -100,7 +124,17 @@ pub trait Appender: Send {
     /// [`StoreError::OutOfOrder`] and [`StoreError::Duplicate`] refuse this sample alone.
     fn append(&mut self, series: SeriesRef, at: Timestamp, value: Value) -> Result<(), StoreError>;
 
-    /// Stores the batch; resolves at the durability that the backend promises.
+    /// Adds an exemplar of a series to the batch. A repetition of the newest is no error and changes
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::UnknownSeries`] when the handle has expired: ask for it again.
+    /// [`StoreError::OutOfOrder`] when it is older than the newest of its series; it alone is refused.
+    fn exemplar(&mut self, series: SeriesRef, exemplar: Exemplar) -> Result<(), StoreError>;
+
+    /// Stores the batch; resolves at the durability that the backend promises. What another batch
+    /// has stored meanwhile stays: a sample that would now be refused is dropped and counted.
     fn commit(self: Box<Self>) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
 }
 
@@ -152,6 +186,48 @@ pub struct StoreStats {
     pub refused_series: u64,
     /// Samples dropped to make room for newer ones, or because another batch came first.
     pub dropped_samples: u64,
+    /// Samples taken although a newer one of their series was there.
+    pub late_samples: u64,
+    /// Pieces that were found damaged, and that cannot be served: frames of a log, chunks, blocks.
+    pub damaged: u64,
+    /// Bytes of memory, as far as the store counts them.
+    pub memory_bytes: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+}
+
+/// The limit that a new series has met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SeriesLimit {
+    /// Series of the store.
+    Store(usize),
+    /// Series of one metric.
+    Metric(usize),
+    /// Series of one target: those with the same label `instance`.
+    Target(usize),
+    /// Bytes of memory.
+    Memory(u64),
+}
+
+/// Says that it is reached: `the limit of 100 series per metric is reached`.
+impl fmt::Display for SeriesLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (limit, per) = match *self {
+            Self::Store(limit) => (limit, ""),
+            Self::Metric(limit) => (limit, " per metric"),
+            Self::Target(limit) => (limit, " per target"),
+            Self::Memory(bytes) => {
+                let (size, unit) = match bytes {
+                    b if b.is_multiple_of(1 << 20) => (b >> 20, "MiB"),
+                    b if b.is_multiple_of(1 << 10) => (b >> 10, "KiB"),
+                    b => (b, "bytes"),
+                };
+                return write!(f, "the memory budget of {size} {unit} is used up");
+            }
+        };
+        write!(f, "the limit of {limit} series{per} is reached")
+    }
 }
 
 /// Why a store refused or failed.
@@ -159,16 +235,16 @@ pub struct StoreStats {
 #[non_exhaustive]
 #[allow(missing_docs, reason = "each message explains its fields")]
 pub enum StoreError {
-    /// The series is new and the store is full.
-    #[error("series {labels} is new and the limit of {limit} series is reached")]
-    TooManySeries { labels: Labels, limit: usize },
+    /// The series is new and there is no room for it.
+    #[error("series {labels} is new and {limit}")]
+    TooManySeries { labels: Labels, limit: SeriesLimit },
 
     /// The handle has expired.
     #[error("no series {} of generation {}", series.id, series.generation)]
     UnknownSeries { series: SeriesRef },
 
-    /// A newer sample is there already.
-    #[error("sample of {labels} at {at} is older than the newest, at {newest}")]
+    /// A newer one is there already, and this one is later than the out-of-order window allows.
+    #[error("sample of {labels} at {at} comes too late, the newest is at {newest}")]
     OutOfOrder { labels: Labels, at: Timestamp, newest: Timestamp },
 
     /// Another value is there already.
@@ -225,3 +301,23 @@ pub trait StoreExt: Store {
 }
 
 impl<T: Store + ?Sized> StoreExt for T {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_series_is_told_which_limit_it_met() {
+        for (limit, message) in [
+            (SeriesLimit::Store(100), "the limit of 100 series is reached"),
+            (SeriesLimit::Metric(100), "the limit of 100 series per metric is reached"),
+            (SeriesLimit::Target(100), "the limit of 100 series per target is reached"),
+            (SeriesLimit::Memory(64 << 20), "the memory budget of 64 MiB is used up"),
+            (SeriesLimit::Memory(1 << 10), "the memory budget of 1 KiB is used up"),
+            (SeriesLimit::Memory(1500), "the memory budget of 1500 bytes is used up"),
+        ] {
+            let error = StoreError::TooManySeries { labels: Labels::metric("up"), limit };
+            assert_eq!(error.to_string(), format!("series up is new and {message}"));
+        }
+    }
+}

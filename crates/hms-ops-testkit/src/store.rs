@@ -2,10 +2,12 @@
 //!
 //! ```
 //! mod memory_store {
+//!     use std::time::Duration;
 //!     use hms_ops_core::store::MemoryStore;
 //!
 //!     hms_ops_testkit::store_suite! {
 //!         MemoryStore::new(),
+//!         out_of_order: Duration::from_secs(300),
 //!         two_series: MemoryStore::with_limits(2, 100)
 //!     }
 //! }
@@ -17,7 +19,11 @@
 //! # struct TempDir;
 //! # fn tempdir() -> TempDir { TempDir }
 //! # struct Tsdb;
-//! # impl Tsdb { fn open(_: &TempDir) -> hms_ops_core::store::MemoryStore { Default::default() } }
+//! # impl Tsdb {
+//! #     fn open(_: &TempDir) -> hms_ops_core::store::MemoryStore {
+//! #         hms_ops_core::store::MemoryStore::new().out_of_order_window(Default::default())
+//! #     }
+//! # }
 //! hms_ops_testkit::store_suite!(Tsdb::open(&hms_ops_testkit::keep(tempdir())));
 //! ```
 
@@ -27,28 +33,55 @@ use std::time::Duration;
 use hms_ops_core::labels::{Labels, NAME};
 use hms_ops_core::matcher::Matcher;
 use hms_ops_core::sample::{CounterReset, Histogram, Sample, Value};
-use hms_ops_core::store::{SelectHint, SeriesRef, Store, StoreError, StoreExt};
+use hms_ops_core::store::{SelectHint, SeriesLimit, SeriesRef, Store, StoreError, StoreExt};
 use hms_ops_core::time::{TimeRange, Timestamp};
 
 use crate::world::at;
 
+mod exemplars;
+mod late;
 mod oracle;
 
+pub use exemplars::*;
+pub use late::*;
 pub use oracle::against_oracle;
+
+/// Older than any store's out-of-order window, in seconds.
+const LONG_AGO: i64 = 7 * 86_400;
 
 /// One test for each promise of [`Store`](hms_ops_core::store::Store); see [`store`](crate::store).
 ///
-/// The second form, with a store that is full with two series, adds the promises about limits.
+/// The store must have room for 1,000 samples of a series. Its out-of-order window is zero, or what
+/// `out_of_order` says: then from a second to a day. With `two_series`, a store that is full with
+/// two series, the suite has the promises about limits too.
 #[macro_export]
 macro_rules! store_suite {
-    ($store:expr, two_series: $full:expr $(,)?) => {
-        $crate::store_suite!($store);
-        $crate::cases! { $full;
-            a_full_store_refuses_new_series_and_no_others
-            ; store
-        }
-    };
-    ($store:expr $(,)?) => {
+    (
+        $store:expr
+        $(, out_of_order: $window:expr)?
+        $(, two_series: $full:expr)?
+        $(,)?
+    ) => {
+        $(
+            $crate::cases! { $full;
+                a_full_store_refuses_new_series_and_no_others
+                ; store
+            }
+        )?
+
+        $(
+            $crate::cases! { ($store, $window);
+                a_late_sample_is_put_in_its_place
+                late_samples_of_one_batch_are_put_in_their_places
+                a_sample_at_the_edge_of_the_window_is_taken
+                a_sample_later_than_the_window_is_refused_alone
+                the_same_late_sample_again_changes_nothing
+                another_value_for_a_late_sample_is_refused_alone
+                a_sample_that_became_late_before_its_commit_is_put_in_its_place
+                ; store
+            }
+        )?
+
         $crate::cases! { $store;
             a_sample_is_visible_once_its_commit_has_resolved
             a_dropped_batch_leaves_no_sample
@@ -62,6 +95,7 @@ macro_rules! store_suite {
             the_same_sample_again_changes_nothing
             another_value_at_the_same_time_is_refused_alone
             an_older_sample_is_refused_alone
+            what_another_batch_has_stored_first_stays
             the_staleness_marker_is_kept_bit_for_bit
             numbers_are_kept_bit_for_bit
             native_histograms_read_back_as_they_were_written
@@ -75,12 +109,20 @@ macro_rules! store_suite {
             stats_count_series_and_samples
             concurrent_batches_lose_nothing
             concurrent_writers_of_one_series_keep_its_order
+            exemplars_come_by_series_in_the_order_of_their_time
+            the_newest_exemplar_again_changes_nothing
+            an_older_exemplar_is_refused_alone
+            an_exemplar_of_an_unknown_handle_is_refused
+            a_dropped_batch_leaves_no_exemplar
+            a_store_that_takes_samples_is_ready
             ; store
         }
 
         #[test]
         fn any_history_reads_back_as_from_the_memory_store() {
-            $crate::store::against_oracle(async || $store);
+            let window: &[std::time::Duration] = &[$($window)?];
+            let window = window.first().copied().unwrap_or_default();
+            $crate::store::against_oracle(async || $store, window);
         }
     };
 }
@@ -265,28 +307,48 @@ pub async fn another_value_at_the_same_time_is_refused_alone(store: impl Store) 
     assert_eq!(everything(&store).await, [(up("a"), expected)]);
 }
 
-/// In one batch and over two; other series are not affected.
+/// In one batch and over two, also when it is there already; other series are not affected.
 pub async fn an_older_sample_is_refused_alone(store: impl Store) {
-    write(&store, [(up("a"), at(10), 1.0.into())]).await;
+    let now = at(LONG_AGO);
+    let old = now - Duration::from_secs(LONG_AGO as u64);
+    write(&store, [(up("a"), old, 0.0.into()), (up("a"), now, 1.0.into())]).await;
     let commit = {
         let mut batch = store.appender();
         let (a, b) = (batch.series(&up("a")).unwrap(), batch.series(&up("b")).unwrap());
-        let error = batch.append(a, at(9), 1.0.into()).unwrap_err();
+        let error = batch.append(a, old, 0.0.into()).unwrap_err();
         let told = matches!(
             &error,
-            StoreError::OutOfOrder { labels, at: old, newest }
-                if *labels == up("a") && *old == at(9) && *newest == at(10)
+            StoreError::OutOfOrder { labels, at, newest }
+                if *labels == up("a") && *at == old && *newest == now
         );
-        assert!(told, "expected an older sample than at {}, got {error:?}", at(10));
-        batch.append(a, at(12), 2.0.into()).unwrap();
-        let error = batch.append(a, at(11), 3.0.into()).unwrap_err();
+        assert!(told, "expected an older sample than at {now}, got {error:?}");
+        batch.append(b, at(3 * LONG_AGO), 2.0.into()).unwrap();
+        let error = batch.append(b, at(2 * LONG_AGO), 3.0.into()).unwrap_err();
         assert!(matches!(error, StoreError::OutOfOrder { .. }), "{error:?}");
-        batch.append(b, at(9), 4.0.into()).unwrap();
+        batch.append(a, at(LONG_AGO + 1), 4.0.into()).unwrap();
         batch.commit()
     };
     commit.await.unwrap();
-    let a = (up("a"), vec![sample(10, 1.0), sample(12, 2.0)]);
-    assert_eq!(everything(&store).await, [a, (up("b"), vec![sample(9, 4.0)])]);
+    let a = vec![sample(0, 0.0), sample(LONG_AGO, 1.0), sample(LONG_AGO + 1, 4.0)];
+    let b = vec![sample(3 * LONG_AGO, 2.0)];
+    assert_eq!(everything(&store).await, [(up("a"), a), (up("b"), b)]);
+}
+
+/// Of two batches at once, the first to commit wins; what the second loses is counted.
+pub async fn what_another_batch_has_stored_first_stays(store: impl Store) {
+    let (old, now) = (at(0), at(LONG_AGO));
+    let (mut first, mut second) = (store.appender(), store.appender());
+    let series = second.series(&up("a")).unwrap();
+    second.append(series, old, 1.0.into()).unwrap();
+    second.append(series, now, 2.0.into()).unwrap();
+    second.append(series, at(LONG_AGO + 1), 3.0.into()).unwrap();
+    first.append(series, now, 4.0.into()).unwrap();
+    first.commit().await.unwrap();
+    second.commit().await.unwrap();
+    let expected = vec![sample(LONG_AGO, 4.0), sample(LONG_AGO + 1, 3.0)];
+    assert_eq!(everything(&store).await, [(up("a"), expected)]);
+    let stats = store.stats().await;
+    assert_eq!((stats.samples, stats.dropped_samples), (2, 2), "{stats:?}");
 }
 
 /// It is told from every other NaN.
@@ -596,8 +658,11 @@ pub async fn a_full_store_refuses_new_series_and_no_others(store: impl Store) {
         let mut batch = store.appender();
         let a = batch.series(&up("a")).unwrap();
         let error = batch.series(&up("c")).unwrap_err();
-        let told =
-            matches!(&error, StoreError::TooManySeries { labels, limit: 2 } if *labels == up("c"));
+        let told = matches!(
+            &error,
+            StoreError::TooManySeries { labels, limit: SeriesLimit::Store(2) }
+                if *labels == up("c")
+        );
         assert!(told, "expected too many series, got {error:?}");
         let b = batch.series(&up("b")).unwrap();
         batch.append(a, at(2), 2.0.into()).unwrap();

@@ -78,6 +78,7 @@ impl ExpositionSampler {
 
 #[cfg(test)]
 mod tests {
+    use hms_ops_core::sample::Exemplar;
     use hms_ops_core::store::{MemoryStore, StoreExt};
     use hms_ops_core::time::TimeRange;
 
@@ -98,6 +99,43 @@ mod tests {
         assert_eq!(names, expected);
         assert!(series[0].1[1].value.is_stale(), "{series:?}");
         assert_eq!(series[1].1[1].value.as_float(), Some(3.0));
+    }
+
+    #[tokio::test]
+    async fn exemplars_are_stored_at_their_time_or_that_of_the_scrape() {
+        let body = |exemplars: [&str; 3]| {
+            let [a, b, c] = exemplars;
+            format!(
+                "# TYPE m counter\nm_total 1 # {a}\n# TYPE h histogram\n\
+                 h_bucket{{le=\"1.0\"}} 1 # {b}\nh_bucket{{le=\"+Inf\"}} 2 # {c}\n# EOF\n"
+            )
+        };
+        let mut sampler = ExpositionSampler::new(Labels::empty(), Limits::default());
+        let (store, at) = (MemoryStore::new(), Timestamp::from_millis);
+        for (time, exemplars) in [
+            (10_000, ["{id=\"\\n\"} 0.5", "{id=\"1\"} 0.5 8", "{id=\"2\"} 3 99"]),
+            // Too old, the same again, and from the future again.
+            (20_000, ["{id=\"3\"} 1 5", "{id=\"1\"} 0.5 8", "{id=\"4\"} 3 99"]),
+        ] {
+            let body = body(exemplars);
+            let refused =
+                sampler.sample(&store, body.as_bytes(), Format::OpenMetrics, at(time)).await;
+            assert_eq!(refused.unwrap(), 0);
+        }
+
+        let exemplar = |millis, id: &str, value| {
+            let labels = Labels::from_pairs([("id", id)]);
+            Exemplar { labels, value, at: at(millis) }
+        };
+        let bucket = |le: &str| Labels::metric("h_bucket").with("le", le);
+        let expected = [
+            (bucket("+Inf"), vec![exemplar(10_000, "2", 3.0), exemplar(20_000, "4", 3.0)]),
+            (bucket("1"), vec![exemplar(8000, "1", 0.5)]),
+            (Labels::metric("m_total"), vec![exemplar(10_000, "\n", 0.5)]),
+        ];
+        assert_eq!(store.exemplars(&[], TimeRange::ALL).await.unwrap(), expected);
+        let samples = store.collect(&[], TimeRange::ALL).await.unwrap();
+        assert!(samples.iter().all(|(_, samples)| samples.len() == 2), "{samples:?}");
     }
 
     #[tokio::test]

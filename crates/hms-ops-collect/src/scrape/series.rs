@@ -9,12 +9,12 @@ use std::pin::Pin;
 use hms_ops_core::clock::Stopwatch;
 use hms_ops_core::exposition::edge_label;
 use hms_ops_core::labels::{Labels, NAME};
-use hms_ops_core::sample::Value;
+use hms_ops_core::sample::{Exemplar, Value};
 use hms_ops_core::store::{Appender, SeriesRef, Store, StoreError};
 use hms_ops_core::time::Timestamp;
 
 use super::{Limits, ScrapeError};
-use crate::exposition::{Event, Exposition, Format, Pairs, Sample, excerpt};
+use crate::exposition::{self, Event, Exposition, Format, Pairs, Sample, excerpt};
 
 /// Resolves when a batch is stored.
 pub(super) type Commit = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
@@ -62,6 +62,7 @@ struct Read<'a> {
     text: &'a str,
     series: Option<SeriesRef>,
     value: f64,
+    exemplar: Option<exposition::Exemplar<'a>>,
 }
 
 impl TargetSeries {
@@ -204,16 +205,17 @@ impl ExposedSeries {
             if samples > limit {
                 return Err(ScrapeError::TooMany { line, what: "samples", limit });
             }
-            let (text, value) = (sample.series, sample.value);
+            let Sample { series: text, value, exemplar, .. } = sample;
             match self.exposed.get_mut(text) {
                 Some(exposed) if exposed.last_scrape == self.scrape => {}
                 Some(exposed) => {
                     exposed.last_scrape = self.scrape;
-                    read.push(Read { text, series: Some(exposed.series), value });
+                    let series = Some(exposed.series);
+                    read.push(Read { text, series, value, exemplar });
                 }
                 None => {
                     self.limits.check(&sample, line)?;
-                    read.push(Read { text, series: None, value });
+                    read.push(Read { text, series: None, value, exemplar });
                 }
             }
         }
@@ -227,9 +229,8 @@ impl ExposedSeries {
         sample: &Read<'_>,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let value = Value::Float(sample.value);
         if let Some(series) = sample.series {
-            match appender.append(series, at, value.clone()) {
+            match sample.append(appender, series, at) {
                 Err(StoreError::UnknownSeries { .. }) => {}
                 result => return accepted(result),
             }
@@ -246,7 +247,29 @@ impl ExposedSeries {
             series => series?,
         };
         self.exposed.insert(sample.text.into(), Exposed { series, last_scrape: self.scrape });
-        accepted(appender.append(series, at, value))
+        accepted(sample.append(appender, series, at))
+    }
+}
+
+impl Read<'_> {
+    /// Appends the sample and, where there is one, its exemplar.
+    fn append(
+        &self,
+        appender: &mut dyn Appender,
+        series: SeriesRef,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        appender.append(series, at, Value::Float(self.value))?;
+        if let Some(exposition::Exemplar { labels, value, timestamp }) = self.exemplar {
+            // None from the future, which would keep later ones out.
+            let at = timestamp.map_or(at, |t| Timestamp::from_millis(t).min(at));
+            // An example that is refused is no reason to refuse what it stands for.
+            let _ = appender.exemplar(
+                series,
+                Exemplar { labels: Labels::from_pairs(labels.iter()), value, at },
+            );
+        }
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use hms_ops_collect::scrape::{Health, Scraper, Target};
 use hms_ops_core::clock::ManualClock;
 use hms_ops_core::labels::Labels;
 use hms_ops_core::matcher::Matcher;
-use hms_ops_core::sample::Value;
+use hms_ops_core::sample::{Exemplar, Value};
 use hms_ops_core::store::{
     Appender, MemoryStore, SelectHint, SeriesRef, SeriesSet, Store, StoreError, StoreExt,
     StoreStats,
@@ -373,6 +373,10 @@ impl Appender for WatchedAppender<'_> {
         self.inner.append(series, at, value)
     }
 
+    fn exemplar(&mut self, series: SeriesRef, exemplar: Exemplar) -> Result<(), StoreError> {
+        self.inner.exemplar(series, exemplar)
+    }
+
     fn commit(self: Box<Self>) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>> {
         if self.store.fails.load(SeqCst) {
             return Box::pin(async { Err(StoreError::Backend("no space".into())) });
@@ -419,6 +423,18 @@ impl Store for Watched {
         range: TimeRange,
     ) -> Result<Vec<String>, StoreError> {
         self.inner.label_values(name, matchers, range).await
+    }
+
+    async fn exemplars(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, StoreError> {
+        self.inner.exemplars(matchers, range).await
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.inner.ready().await
     }
 
     async fn stats(&self) -> StoreStats {

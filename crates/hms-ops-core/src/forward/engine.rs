@@ -19,7 +19,7 @@ use crate::name::{Cluster, Service};
 use crate::notify::{Notification, Notifier, Receipt, SendError};
 use crate::query::{QueryEngine, QueryError};
 use crate::runbook::{Call, Capability, HostCalls, Invocation, RunbookError};
-use crate::sample::{Sample, Value};
+use crate::sample::{Exemplar, Sample, Value};
 use crate::span::{SpanRecord, TraceId};
 use crate::span_store::{SpanStore, SpanStoreError, TraceQuery, TraceSummary};
 use crate::store::{Appender, SelectHint, SeriesSet, Store, StoreError, StoreStats};
@@ -62,6 +62,18 @@ forward!(#[async_trait] Store {
         range: TimeRange,
     ) -> Result<Vec<String>, StoreError> {
         (**self).label_values(name, matchers, range).await
+    }
+
+    async fn exemplars(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, StoreError> {
+        (**self).exemplars(matchers, range).await
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        (**self).ready().await
     }
 
     async fn stats(&self) -> StoreStats {

@@ -3,20 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::future::{Future, ready};
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Appender, SelectHint, SeriesRef, SeriesSet, Store, StoreError, StoreStats};
+use super::{
+    Appender, SelectHint, SeriesLimit, SeriesRef, SeriesSet, Store, StoreError, StoreStats,
+};
 use crate::labels::{Labels, NAME};
 use crate::matcher::Matcher;
-use crate::sample::{Sample, Value};
+use crate::sample::{Exemplar, Sample, Value};
 use crate::time::{TimeRange, Timestamp};
+
+/// How many exemplars a store keeps, of all series together.
+const EXEMPLARS: usize = 10_000;
 
 /// Keeps the newest samples of each series in memory.
 ///
-/// Bounded twice: in series, where new ones are refused, and in samples per series, where the
-/// oldest make room. Durable as long as the process lives. A series stays until the store goes.
+/// Bounded in series, where new ones are refused; in samples per series and in exemplars, 10,000 of
+/// them, where the oldest make room. Durable as long as the process lives. A series stays until the
+/// store goes.
 ///
 /// ```
 /// use hms_ops_core::{labels::Labels, store::{MemoryStore, Store}};
@@ -32,6 +39,7 @@ use crate::time::{TimeRange, Timestamp};
 pub struct MemoryStore {
     max_series: usize,
     max_samples_per_series: usize,
+    window: Duration,
     inner: RwLock<Inner>,
 }
 
@@ -40,15 +48,19 @@ struct Inner {
     ids: HashMap<Labels, usize>,
     by_name: BTreeMap<Arc<str>, Vec<usize>>,
     series: Vec<Series>,
+    /// Whose exemplars were taken, oldest first.
+    exemplars: VecDeque<usize>,
     samples: u64,
     refused_series: u64,
     dropped_samples: u64,
+    late_samples: u64,
 }
 
 #[derive(Debug)]
 struct Series {
     labels: Labels,
     samples: VecDeque<Sample>,
+    exemplars: VecDeque<Exemplar>,
 }
 
 impl MemoryStore {
@@ -60,25 +72,32 @@ impl MemoryStore {
 
     /// A store with these bounds.
     pub fn with_limits(max_series: usize, max_samples_per_series: usize) -> Self {
-        Self { max_series, max_samples_per_series, inner: RwLock::default() }
+        let window = Duration::from_secs(300);
+        Self { max_series, max_samples_per_series, window, inner: RwLock::default() }
+    }
+
+    /// How much older than the newest of its series a sample may be; 5 min unless told.
+    #[must_use]
+    pub fn out_of_order_window(mut self, window: Duration) -> Self {
+        self.window = window;
+        self
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn matching(&self, matchers: &[Matcher], range: TimeRange, only_last: bool) -> Matched {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        let named = matchers.iter().find(|m| m.name() == NAME).and_then(Matcher::literal);
-        let candidates: Box<dyn Iterator<Item = &Series>> = match named {
-            Some(name) => {
-                let ids = inner.by_name.get(name).map(Vec::as_slice).unwrap_or_default();
-                Box::new(ids.iter().map(|&id| &inner.series[id]))
-            }
-            None => Box::new(inner.series.iter()),
-        };
-        let mut all: Vec<_> = candidates
-            .filter(|series| Matcher::all(matchers, &series.labels))
+        let inner = self.read();
+        let mut all: Vec<_> = inner
+            .matching(matchers)
             .filter_map(|series| {
                 let samples = &series.samples;
-                let start = samples.partition_point(|s| s.at < range.start);
-                let end = samples.partition_point(|s| s.at <= range.end).max(start);
+                let (start, end) = span(samples, |s| s.at, range);
                 let start = if only_last { start.max(end.saturating_sub(1)) } else { start };
                 let found: Vec<_> = samples.range(start..end).cloned().collect();
                 (!found.is_empty()).then(|| (series.labels.clone(), found))
@@ -87,6 +106,32 @@ impl MemoryStore {
         all.sort_by(|a, b| a.0.cmp(&b.0));
         Matched { rest: all.into_iter(), current: (Labels::empty(), Vec::new()) }
     }
+}
+
+impl Inner {
+    fn matching<'a>(&'a self, matchers: &'a [Matcher]) -> impl Iterator<Item = &'a Series> {
+        let names = matchers.iter().filter(|m| m.name() == NAME).find_map(Matcher::alternatives);
+        let candidates: Box<dyn Iterator<Item = &Series>> = match names {
+            Some(names) => {
+                let ids = names.iter().filter_map(|name| self.by_name.get(name)).flatten();
+                Box::new(ids.map(|&id| &self.series[id]))
+            }
+            None => Box::new(self.series.iter()),
+        };
+        candidates.filter(|series| Matcher::all(matchers, &series.labels))
+    }
+
+    fn known(&self, series: SeriesRef) -> Result<&Series, StoreError> {
+        let id = usize::try_from(series.id).unwrap_or(usize::MAX);
+        let known = self.series.get(id).filter(|_| series.generation == 0);
+        known.ok_or(StoreError::UnknownSeries { series })
+    }
+}
+
+/// From where to where a run that is sorted by time lies in `range`.
+fn span<T>(run: &VecDeque<T>, at: impl Fn(&T) -> Timestamp, range: TimeRange) -> (usize, usize) {
+    let start = run.partition_point(|x| at(x) < range.start);
+    (start, run.partition_point(|x| at(x) <= range.end).max(start))
 }
 
 impl Default for MemoryStore {
@@ -98,7 +143,13 @@ impl Default for MemoryStore {
 #[async_trait]
 impl Store for MemoryStore {
     fn appender(&self) -> Box<dyn Appender + '_> {
-        Box::new(Batch { store: self, samples: Vec::new(), last: HashMap::new() })
+        Box::new(Batch {
+            store: self,
+            samples: Vec::new(),
+            places: BTreeMap::new(),
+            exemplars: Vec::new(),
+            newest_exemplars: HashMap::new(),
+        })
     }
 
     async fn select(
@@ -139,13 +190,37 @@ impl Store for MemoryStore {
         Ok(values.into_iter().map(str::to_owned).collect())
     }
 
+    async fn exemplars(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, StoreError> {
+        let inner = self.read();
+        let mut all: Vec<_> = inner
+            .matching(matchers)
+            .filter_map(|series| {
+                let (start, end) = span(&series.exemplars, |e| e.at, range);
+                let found: Vec<_> = series.exemplars.range(start..end).cloned().collect();
+                (!found.is_empty()).then(|| (series.labels.clone(), found))
+            })
+            .collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(all)
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn stats(&self) -> StoreStats {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.read();
         StoreStats {
             series: inner.series.len() as u64,
             samples: inner.samples,
             refused_series: inner.refused_series,
             dropped_samples: inner.dropped_samples,
+            late_samples: inner.late_samples,
+            ..StoreStats::default()
         }
     }
 }
@@ -153,70 +228,110 @@ impl Store for MemoryStore {
 struct Batch<'a> {
     store: &'a MemoryStore,
     samples: Vec<(SeriesRef, Sample)>,
-    /// Where the batch's newest sample of each series is.
-    last: HashMap<SeriesRef, usize>,
+    /// Where the batch's sample of a series at a time is.
+    places: BTreeMap<(u64, Timestamp), usize>,
+    exemplars: Vec<(SeriesRef, Exemplar)>,
+    /// Where the batch's newest exemplar of each series is.
+    newest_exemplars: HashMap<SeriesRef, usize>,
 }
 
 impl Appender for Batch<'_> {
     fn series(&mut self, labels: &Labels) -> Result<SeriesRef, StoreError> {
-        let mut inner = self.store.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.store.write();
         if let Some(&id) = inner.ids.get(labels) {
             return Ok(SeriesRef { id: id as u64, generation: 0 });
         }
         if inner.series.len() >= self.store.max_series {
             inner.refused_series += 1;
-            let limit = self.store.max_series;
+            let limit = SeriesLimit::Store(self.store.max_series);
             return Err(StoreError::TooManySeries { labels: labels.clone(), limit });
         }
         let id = inner.series.len();
-        inner.series.push(Series { labels: labels.clone(), samples: VecDeque::new() });
+        let (samples, exemplars) = (VecDeque::new(), VecDeque::new());
+        inner.series.push(Series { labels: labels.clone(), samples, exemplars });
         inner.ids.insert(labels.clone(), id);
         inner.by_name.entry(labels.name().unwrap_or_default().into()).or_default().push(id);
         Ok(SeriesRef { id: id as u64, generation: 0 })
     }
 
     fn append(&mut self, series: SeriesRef, at: Timestamp, value: Value) -> Result<(), StoreError> {
-        let inner = self.store.inner.read().unwrap_or_else(PoisonError::into_inner);
-        let id = usize::try_from(series.id).unwrap_or(usize::MAX);
-        let known = inner.series.get(id).filter(|_| series.generation == 0);
-        let Some(Series { labels, samples }) = known else {
-            return Err(StoreError::UnknownSeries { series });
-        };
-        let in_batch = self.last.get(&series).map(|&place| &self.samples[place].1);
-        match in_batch.or(samples.back()) {
-            Some(last) if last.at > at => {
-                return Err(StoreError::OutOfOrder { labels: labels.clone(), at, newest: last.at });
-            }
-            Some(last) if last.at == at => {
-                return if last.value == value {
-                    Ok(())
-                } else {
-                    Err(StoreError::Duplicate { labels: labels.clone(), at })
-                };
-            }
-            _ => {}
+        let inner = self.store.read();
+        let Series { labels, samples, .. } = inner.known(series)?;
+        let id = series.id;
+        let of_series = (id, Timestamp::MIN)..=(id, Timestamp::MAX);
+        let in_batch = self.places.range(of_series).next_back().map(|(&(_, at), _)| at);
+        let newest = in_batch.max(samples.back().map(|s| s.at));
+        if let Some(newest) = newest.filter(|newest| newest.since(at) > self.store.window) {
+            return Err(StoreError::OutOfOrder { labels: labels.clone(), at, newest });
+        }
+        let place = samples.partition_point(|s| s.at < at);
+        let stored = samples.get(place).filter(|s| s.at == at);
+        let batched = self.places.get(&(id, at)).map(|&place| &self.samples[place].1);
+        match stored.or(batched) {
+            Some(same) if same.value == value => return Ok(()),
+            Some(_) => return Err(StoreError::Duplicate { labels: labels.clone(), at }),
+            None => {}
         }
         drop(inner);
-        self.last.insert(series, self.samples.len());
+        self.places.insert((id, at), self.samples.len());
         self.samples.push((series, Sample { at, value }));
         Ok(())
     }
 
+    fn exemplar(&mut self, series: SeriesRef, exemplar: Exemplar) -> Result<(), StoreError> {
+        let inner = self.store.read();
+        let Series { labels, exemplars, .. } = inner.known(series)?;
+        let in_batch = self.newest_exemplars.get(&series).map(|&place| &self.exemplars[place].1);
+        match in_batch.or(exemplars.back()) {
+            Some(newest) if *newest == exemplar => return Ok(()),
+            Some(newest) if exemplar.at < newest.at => {
+                let (labels, at, newest) = (labels.clone(), exemplar.at, newest.at);
+                return Err(StoreError::OutOfOrder { labels, at, newest });
+            }
+            _ => {}
+        }
+        drop(inner);
+        self.newest_exemplars.insert(series, self.exemplars.len());
+        self.exemplars.push((series, exemplar));
+        Ok(())
+    }
+
+    /// Another batch may have come first; what it stored stays.
     fn commit(self: Box<Self>) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>> {
-        let mut inner = self.store.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.store.write();
+        let inner = &mut *inner;
         for (series, sample) in self.samples {
             let ring = &mut inner.series[series.id as usize].samples;
-            // Another batch may have come first; its samples stay.
-            if ring.back().is_some_and(|last| last.at >= sample.at) {
-                inner.dropped_samples += 1;
+            let place = ring.partition_point(|s| s.at < sample.at);
+            let late = place < ring.len();
+            let taken = ring.get(place).filter(|s| s.at == sample.at);
+            let too_late = ring.back().is_some_and(|s| s.at.since(sample.at) > self.store.window);
+            if too_late || taken.is_some() {
+                let same = !too_late && taken == Some(&sample);
+                inner.dropped_samples += u64::from(!same);
                 continue;
             }
-            ring.push_back(sample);
+            ring.insert(place, sample);
+            inner.late_samples += u64::from(late);
             if ring.len() > self.store.max_samples_per_series {
                 ring.pop_front();
                 inner.dropped_samples += 1;
             } else {
                 inner.samples += 1;
+            }
+        }
+        for (series, exemplar) in self.exemplars {
+            let id = series.id as usize;
+            let kept = &mut inner.series[id].exemplars;
+            if kept.back().is_some_and(|newest| *newest == exemplar || exemplar.at < newest.at) {
+                continue;
+            }
+            kept.push_back(exemplar);
+            inner.exemplars.push_back(id);
+            if inner.exemplars.len() > EXEMPLARS
+                && let Some(oldest) = inner.exemplars.pop_front()
+            {
+                inner.series[oldest].exemplars.pop_front();
             }
         }
         Box::pin(ready(Ok(())))
@@ -244,5 +359,46 @@ impl SeriesSet for Matched {
     fn read(&mut self, into: &mut Vec<Sample>) -> Result<(), StoreError> {
         into.append(&mut self.current.1);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreExt;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_millis(secs * 1000)
+    }
+
+    #[tokio::test]
+    async fn the_oldest_exemplars_make_room_whatever_their_series() {
+        let store = MemoryStore::new();
+        let exemplar = |secs| Exemplar { labels: Labels::empty(), value: 1.0, at: at(secs) };
+        for (name, times) in [("a", 0..2), ("b", 0..EXEMPLARS as i64), ("a", 2..3)] {
+            let mut batch = store.appender();
+            let series = batch.series(&Labels::metric(name)).unwrap();
+            for time in times {
+                batch.exemplar(series, exemplar(time)).unwrap();
+            }
+            batch.commit().await.unwrap();
+        }
+        let found = store.exemplars(&[], TimeRange::ALL).await.unwrap();
+        let found: Vec<_> = found.into_iter().map(|(_, all)| (all.len(), all[0].at)).collect();
+        assert_eq!(found, [(1, at(2)), (EXEMPLARS - 1, at(1))]);
+    }
+
+    #[tokio::test]
+    async fn in_a_full_series_the_oldest_sample_makes_room_for_a_late_one() {
+        let store = MemoryStore::with_limits(1, 3);
+        let up = Labels::metric("up");
+        for time in [10, 20, 30, 25, 15] {
+            store.append_one(&up, at(time), 1.0).await.unwrap();
+        }
+        let found = store.collect(&[], TimeRange::ALL).await.unwrap();
+        let times: Vec<_> = found[0].1.iter().map(|s| s.at).collect();
+        assert_eq!(times, [at(20), at(25), at(30)]);
+        let stats = store.stats().await;
+        assert_eq!((stats.samples, stats.late_samples, stats.dropped_samples), (3, 2, 2));
     }
 }

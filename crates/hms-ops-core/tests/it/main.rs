@@ -7,8 +7,15 @@ mod memory_store {
 
     hms_ops_testkit::store_suite! {
         MemoryStore::new(),
+        out_of_order: std::time::Duration::from_secs(300),
         two_series: MemoryStore::with_limits(2, 100)
     }
+}
+
+mod memory_store_without_a_window {
+    use hms_ops_core::store::MemoryStore;
+
+    hms_ops_testkit::store_suite!(MemoryStore::new().out_of_order_window(Default::default()));
 }
 
 mod memory_ledger {

@@ -337,6 +337,19 @@ impl Store for CountingStore {
         self.1.label_values(name, matchers, range).await
     }
 
+    async fn exemplars(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<(hms_ops_core::labels::Labels, Vec<hms_ops_core::sample::Exemplar>)>, StoreError>
+    {
+        self.1.exemplars(matchers, range).await
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.1.ready().await
+    }
+
     async fn stats(&self) -> StoreStats {
         self.1.stats().await
     }

@@ -2,11 +2,12 @@
 
 use std::future::{Future, ready};
 use std::pin::Pin;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hms_ops_core::labels::Labels;
 use hms_ops_core::matcher::Matcher;
-use hms_ops_core::sample::Value;
+use hms_ops_core::sample::{Exemplar, Value};
 use hms_ops_core::store::{
     Appender, MemoryStore, SelectHint, SeriesRef, SeriesSet, Store, StoreError, StoreStats,
 };
@@ -14,6 +15,8 @@ use hms_ops_core::time::{TimeRange, Timestamp};
 use hms_ops_testkit::store;
 
 use super::fails;
+
+const WINDOW: Duration = Duration::from_secs(300);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Flaw {
@@ -23,6 +26,10 @@ enum Flaw {
     OpenRange,
     IgnoresNotEqual,
     ListsEverything,
+    RefusesTheEdge,
+    HidesDuplicates,
+    LosesExemplars,
+    TakesOldExemplars,
 }
 
 #[derive(Debug)]
@@ -33,7 +40,8 @@ struct Broken {
 
 impl Broken {
     fn new(flaw: Flaw) -> Self {
-        Self { flaw, inner: MemoryStore::new() }
+        let edge = Duration::from_millis(u64::from(flaw == Flaw::RefusesTheEdge));
+        Self { flaw, inner: MemoryStore::new().out_of_order_window(WINDOW - edge) }
     }
 }
 
@@ -50,7 +58,18 @@ impl Appender for Batch<'_> {
             (Flaw::LosesInfinity, Value::Float(v)) if v.is_infinite() => f64::MAX.into(),
             (_, value) => value,
         };
-        self.1.append(series, at, value)
+        match self.1.append(series, at, value) {
+            Err(StoreError::Duplicate { .. }) if self.0 == Flaw::HidesDuplicates => Ok(()),
+            result => result,
+        }
+    }
+
+    fn exemplar(&mut self, series: SeriesRef, exemplar: Exemplar) -> Result<(), StoreError> {
+        match self.0 {
+            Flaw::LosesExemplars => Ok(()),
+            Flaw::TakesOldExemplars => self.1.exemplar(series, exemplar).or(Ok(())),
+            _ => self.1.exemplar(series, exemplar),
+        }
     }
 
     fn commit(self: Box<Self>) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>> {
@@ -76,7 +95,7 @@ impl Store for Broken {
         }
         let mut range = range;
         if self.flaw == Flaw::OpenRange {
-            range.end = range.end - std::time::Duration::from_millis(1);
+            range.end = range.end - Duration::from_millis(1);
         }
         self.inner.select(&matchers, range, hint).await
     }
@@ -107,6 +126,18 @@ impl Store for Broken {
         self.inner.label_values(name, matchers, range).await
     }
 
+    async fn exemplars(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, StoreError> {
+        self.inner.exemplars(matchers, range).await
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.inner.ready().await
+    }
+
     async fn stats(&self) -> StoreStats {
         self.inner.stats().await
     }
@@ -125,10 +156,23 @@ fn every_flaw_is_found() {
     assert!(fails(series_without_a_sample_in_the_range_are_not_listed(broken(
         Flaw::ListsEverything
     ))));
+    let late = |flaw| (broken(flaw), WINDOW);
+    assert!(fails(a_sample_at_the_edge_of_the_window_is_taken(late(Flaw::RefusesTheEdge))));
+    assert!(fails(another_value_for_a_late_sample_is_refused_alone(late(Flaw::HidesDuplicates))));
+    assert!(fails(exemplars_come_by_series_in_the_order_of_their_time(broken(
+        Flaw::LosesExemplars
+    ))));
+    assert!(fails(an_older_exemplar_is_refused_alone(broken(Flaw::TakesOldExemplars))));
 }
 
 #[test]
 #[should_panic(expected = "minimal failing input")]
 fn random_histories_find_a_flaw() {
-    store::against_oracle(async || Broken::new(Flaw::MakesNansPlain));
+    store::against_oracle(async || Broken::new(Flaw::MakesNansPlain), WINDOW);
+}
+
+#[test]
+#[should_panic(expected = "minimal failing input")]
+fn random_histories_find_a_window_that_is_a_millisecond_short() {
+    store::against_oracle(async || Broken::new(Flaw::RefusesTheEdge), WINDOW);
 }
