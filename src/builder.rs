@@ -13,7 +13,7 @@ use crate::core::registry::Registry;
 use crate::core::span_store::SpanStore;
 use crate::core::store::Store;
 use crate::tick::Exporter;
-use crate::{Error, Ops, page, runbooks, traffic, webhooks};
+use crate::{Error, Ops, page, runbooks, storage, traffic, webhooks};
 use hms_ops_collect::scrape::Target;
 
 /// Says what an [`Ops`] is made of; each part has a default.
@@ -24,6 +24,7 @@ pub struct OpsBuilder {
     pub(crate) registry: Option<Registry>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Option<Arc<dyn Store>>,
+    pub(crate) storage: storage::Options,
     pub(crate) ledger: Option<Arc<dyn Ledger>>,
     pub(crate) spans: Option<Arc<dyn SpanStore>>,
     pub(crate) rules: Vec<Box<dyn AlertRule>>,
@@ -47,6 +48,7 @@ impl OpsBuilder {
             registry: None,
             clock: Arc::new(SystemClock),
             store: None,
+            storage: storage::Options::default(),
             ledger: None,
             spans: None,
             rules: Vec::new(),
@@ -176,6 +178,7 @@ impl OpsBuilder {
         self.targets.extend_from_slice(config.targets());
         self.budgets.extend(config.budgets().map_err(Error::setup)?);
         self.notifiers.extend(webhooks::read(config).map_err(Error::setup)?);
+        self.storage = self.storage.configure(config).map_err(Error::setup)?;
         self.traffic = self.traffic.configure(config).map_err(Error::setup)?;
         self.runbooks = self.runbooks.configure(config).map_err(Error::setup)?;
         if let Some(address) = &config.file.listen.admin {

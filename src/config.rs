@@ -18,6 +18,10 @@ use crate::core::name::Service;
 /// admin = "127.0.0.1:9110"        # page, API, spans
 /// metrics = "127.0.0.1:9111"      # /metrics of this process
 ///
+/// [store]
+/// data = "history"                # without it, history is in memory and ends with the process
+/// retention = "15d"
+///
 /// [[target]]
 /// url = "http://127.0.0.1:9001/metrics"
 /// service = "eligibility-svc"
@@ -81,6 +85,7 @@ pub enum ConfigError {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct File {
     pub(crate) listen: Listen,
+    pub(crate) store: StoreTable,
     target: Vec<TargetTable>,
     budget: Vec<BudgetTable>,
     pub(crate) route: Vec<Route>,
@@ -93,6 +98,22 @@ pub(crate) struct File {
 pub(crate) struct Listen {
     pub(crate) admin: Option<String>,
     pub(crate) metrics: Option<String>,
+}
+
+/// What the store keeps, and where; each part has a default.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(not(feature = "store-tsdb"), expect(dead_code, reason = "only named in an error"))]
+pub(crate) struct StoreTable {
+    pub(crate) data: Option<toml::Spanned<PathBuf>>,
+    pub(crate) durability: Option<toml::Spanned<String>>,
+    pub(crate) retention: Option<toml::Spanned<String>>,
+    pub(crate) retention_size: Option<toml::Spanned<String>>,
+    pub(crate) out_of_order_window: Option<toml::Spanned<String>>,
+    pub(crate) memory: Option<toml::Spanned<String>>,
+    pub(crate) series: Option<usize>,
+    pub(crate) series_per_metric: Option<usize>,
+    pub(crate) series_per_target: Option<usize>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -233,6 +254,7 @@ impl Config {
 
     /// Parts that this build may lack check their own tables.
     fn check_parts(&self) -> Result<(), ConfigError> {
+        crate::storage::Options::default().configure(self).map(|_| ())?;
         crate::traffic::Options::default().configure(self).map(|_| ())?;
         crate::runbooks::Options::default().configure(self).map(|_| ())?;
         crate::webhooks::read(self).map(|_| ())
@@ -247,9 +269,17 @@ impl Config {
         }
     }
 
-    fn duration(&self, text: &toml::Spanned<String>) -> Result<Duration, ConfigError> {
+    pub(crate) fn duration(&self, text: &toml::Spanned<String>) -> Result<Duration, ConfigError> {
         parse_duration(text.get_ref()).ok_or_else(|| {
             let reason = format!("{:?} is not a duration such as 500ms, 15s, 2m", text.get_ref());
+            self.malformed(text.span().start, reason)
+        })
+    }
+
+    #[cfg_attr(not(feature = "store-tsdb"), expect(dead_code, reason = "only the store has sizes"))]
+    pub(crate) fn bytes(&self, text: &toml::Spanned<String>) -> Result<u64, ConfigError> {
+        parse_bytes(text.get_ref()).ok_or_else(|| {
+            let reason = format!("{:?} is not a size such as 64MiB, 10GiB", text.get_ref());
             self.malformed(text.span().start, reason)
         })
     }
@@ -263,15 +293,29 @@ impl Config {
 
     /// A path in the file, which is relative to the file.
     #[cfg_attr(
-        not(feature = "notify-webhook"),
-        expect(dead_code, reason = "only secrets are files")
+        not(any(feature = "notify-webhook", feature = "store-tsdb")),
+        expect(dead_code, reason = "only secrets and history are files")
     )]
     pub(crate) fn path(&self, path: &Path) -> PathBuf {
         Path::new(&self.name).parent().map_or_else(|| path.to_owned(), |folder| folder.join(path))
     }
 }
 
-/// `500ms`, `15s`, `2m`, `1h`.
+/// `64KiB`, `512MiB`, `10GiB`.
+#[cfg_attr(not(feature = "store-tsdb"), expect(dead_code, reason = "only the store has sizes"))]
+fn parse_bytes(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit = match &text[digits..] {
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+/// `500ms`, `15s`, `2m`, `1h`, `15d`.
 fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let number: u64 = text[..digits].parse().ok()?;
@@ -280,6 +324,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
         "s" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return None,
     };
     Some(Duration::from_millis(number.checked_mul(millis)?))
@@ -321,6 +366,7 @@ mod tests {
     fn durations_are_whole_numbers_with_a_unit() {
         assert_eq!(parse_duration("1500ms"), Some(Duration::from_millis(1500)));
         assert_eq!(parse_duration("2h"), Some(Duration::from_secs(7200)));
+        assert_eq!(parse_duration("15d"), Some(Duration::from_secs(15 * 86_400)));
         for text in ["", "5", "s", "-1s", "1.5s", "5 s", "99999999999999999999s"] {
             assert_eq!(parse_duration(text), None, "{text}");
         }

@@ -52,6 +52,8 @@ mod page;
 #[cfg(all(feature = "alert", not(feature = "dashboard")))]
 #[path = "page/absent.rs"]
 mod page;
+#[cfg(feature = "dashboard")]
+mod ready;
 #[cfg(all(feature = "alert", feature = "runbook-sandbox"))]
 mod runbooks;
 #[cfg(all(feature = "alert", not(feature = "runbook-sandbox")))]
@@ -62,6 +64,11 @@ mod spans;
 #[cfg(not(feature = "trace"))]
 #[path = "spans/absent.rs"]
 mod spans;
+#[cfg(all(feature = "alert", feature = "store-tsdb"))]
+mod storage;
+#[cfg(all(feature = "alert", not(feature = "store-tsdb")))]
+#[path = "storage/absent.rs"]
+mod storage;
 #[cfg(feature = "alert")]
 mod tick;
 #[cfg(all(feature = "alert", feature = "mesh-in-process"))]
@@ -98,6 +105,8 @@ pub use hms_ops_mesh as mesh;
 pub use hms_ops_runbook::{self as runbook, enter, test_entry};
 #[cfg(feature = "trace")]
 pub use hms_ops_trace as trace;
+#[cfg(feature = "store-tsdb")]
+pub use hms_ops_tsdb as tsdb;
 #[cfg(feature = "alert")]
 pub use ops::Ops;
 

@@ -25,10 +25,11 @@ use crate::core::query::SelectorEngine;
 use crate::core::random;
 use crate::core::registry::Registry;
 use crate::core::span_store::{MemorySpanStore, SpanStore};
-use crate::core::store::{MemoryStore, Store};
+use crate::core::store::Store;
 use crate::evidence::ScrapedEvidence;
 use crate::page::Page;
 use crate::runbooks::Runbooks;
+use crate::storage::Storage;
 use crate::tick::{LEASE, Parts, Ticker};
 use crate::traffic::Traffic;
 use crate::{Error, agent, listen, runbooks, spans};
@@ -49,7 +50,7 @@ use crate::{Error, agent, listen, runbooks, spans};
 #[derive(Debug)]
 pub struct Ops {
     registry: Registry,
-    store: Arc<dyn Store>,
+    storage: Storage,
     journal: Arc<Journal>,
     scraper: Arc<Scraper>,
     outbox: Arc<Outbox>,
@@ -84,7 +85,8 @@ impl Ops {
             agent::capture(&registry);
         }
         let clock = builder.clock;
-        let store = builder.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        let storage = builder.storage.open(builder.store)?;
+        let store = storage.store().clone();
         let span_store: Arc<dyn SpanStore> =
             builder.spans.unwrap_or_else(|| Arc::new(MemorySpanStore::new()));
         let ledger: Arc<dyn Ledger> =
@@ -194,7 +196,7 @@ impl Ops {
         tasks.spawn(ticker.run(stopped));
         Ok(Self {
             registry,
-            store,
+            storage,
             journal,
             scraper,
             outbox,
@@ -243,7 +245,7 @@ impl Ops {
 
     /// Where samples are.
     pub fn store(&self) -> &Arc<dyn Store> {
-        &self.store
+        self.storage.store()
     }
 
     /// Where everything that was decided and done is written down.
@@ -288,7 +290,7 @@ impl Ops {
     ///
     /// # Errors
     ///
-    /// None in this release; a durable store may fail to flush.
+    /// [`Error::Setup`] when the store cannot write down its last samples.
     pub async fn shutdown(mut self, within: Duration) -> Result<(), Error> {
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
@@ -301,7 +303,7 @@ impl Ops {
         if let Some(outbox) = Arc::into_inner(self.outbox) {
             outbox.shutdown(within).await;
         }
-        Ok(())
+        self.storage.shutdown().await
     }
 }
 

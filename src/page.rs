@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use crate::builder::OpsBuilder;
 use crate::listen::Limits;
 use crate::ops::Shown;
-use crate::{Error, listen};
+use crate::{Error, listen, ready};
 
 /// What browsers and agents are allowed. A page holds its stream for as long as it is open.
 const LIMITS: Limits = Limits { connections: 256, lifetime: Duration::from_secs(24 * 3600) };
@@ -41,6 +41,7 @@ impl Options {
         if !bound.ip().is_loopback() {
             return Err(Error::Exposed { address: bound });
         }
+        let ready = ready::router(shown.store.clone());
         let mut dashboard = Dashboard::builder(shown.store, shown.ledger)
             .spans(shown.spans.clone())
             .clock(shown.clock)
@@ -56,6 +57,7 @@ impl Options {
         let routes = Router::new()
             .merge(hms_ops_collect::otlp::router(shown.spans))
             .merge(dashboard.router())
+            .merge(ready)
             .layer(from_fn_with_state(bound, only_from_here));
         let service = TowerToHyperService::new(routes);
         let task = tokio::spawn(listen::serve(listener, LIMITS, service, stopped));

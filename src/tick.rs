@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use hms_ops_alert::{BudgetRule, Engine, Outbox, Tick};
 use hms_ops_collect::registry::RegistrySampler;
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, timeout};
 
 use crate::core::alert::{AlertRule, AlertStatus, RuleInput};
 use crate::core::labels::Labels;
@@ -19,7 +19,7 @@ use crate::core::metric::Budget;
 use crate::core::name::{Service, stored_name};
 use crate::core::query::QueryEngine;
 use crate::core::registry::Registry;
-use crate::core::store::{SelectHint, Store};
+use crate::core::store::{SelectHint, Store, StoreStats};
 use crate::core::time::{TimeRange, Timestamp};
 use crate::feed::Feed;
 use crate::runbooks::Runbooks;
@@ -28,6 +28,8 @@ use crate::runbooks::Runbooks;
 const EVERY: Duration = Duration::from_secs(1);
 /// How long the ledger's lease is held; renewed at each tick.
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
+/// How long a tick waits until its samples are stored: rules must be evaluated on a slow disk, too.
+const STORE_PATIENCE: Duration = Duration::from_millis(500);
 /// How far back windows are filled at the start.
 const WARM_UP: Duration = Duration::from_secs(600);
 
@@ -70,6 +72,8 @@ pub(crate) struct Parts {
     budgets: HashMap<Arc<str>, (Budget, usize)>,
     /// Metrics whose budget was declared for this process from outside; that one counts.
     declared: HashSet<String>,
+    /// How the store was when that was last said.
+    shown: StoreStats,
     /// Decided, but not yet in the ledger, and so not yet acted upon.
     unwritten: Tick,
 }
@@ -94,6 +98,7 @@ impl Parts {
             feed: Feed::new(intervals),
             budgets: HashMap::new(),
             declared: HashSet::new(),
+            shown: StoreStats::default(),
             unwritten: Tick::default(),
         }
     }
@@ -198,11 +203,36 @@ impl Ticker {
     }
 
     async fn sample(&mut self, at: Timestamp) {
-        let own = self.parts.sampler.sample(&*self.store, at).await;
-        self.sampled(own.map_err(SampleError::from));
+        self.show_store().await;
+        let own = self.parts.sampler.sample(&*self.store, at);
+        let own = timeout(STORE_PATIENCE, own).await;
+        self.sampled(own.map_or_else(|late| Err(late.into()), |own| own.map_err(Into::into)));
         if let Some(exporter) = &mut self.parts.exporter {
-            let exported = exporter.sample(&*self.store, at).await;
-            self.sampled(exported);
+            let exported = timeout(STORE_PATIENCE, exporter.sample(&*self.store, at)).await;
+            self.sampled(exported.unwrap_or_else(|late| Err(late.into())));
+        }
+    }
+
+    /// Says how the store is doing, in metrics of the engine.
+    async fn show_store(&mut self) {
+        let stats = self.store.stats().await;
+        let before = std::mem::replace(&mut self.parts.shown, stats);
+        for (name, value) in [
+            ("hms_ops_store_series", stats.series),
+            ("hms_ops_store_samples", stats.samples),
+            ("hms_ops_store_memory_bytes", stats.memory_bytes),
+            ("hms_ops_store_disk_bytes", stats.disk_bytes),
+            ("hms_ops_store_damaged", stats.damaged),
+        ] {
+            self.registry.gauge(name).set(value as f64);
+        }
+        for (name, now, before) in [
+            ("refused_series", stats.refused_series, before.refused_series),
+            ("dropped_samples", stats.dropped_samples, before.dropped_samples),
+            ("late_samples", stats.late_samples, before.late_samples),
+        ] {
+            let counter = self.registry.counter(&format!("hms_ops_store_{name}_total"));
+            counter.increment(now.saturating_sub(before));
         }
     }
 

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use hms_ops::core::time::Timestamp;
 
+use crate::commands::tsdb::{DEFAULT_DATA, parse_time};
 use crate::failure::{self, MISUSE};
 
 /// Monitoring and self-healing: watches services, and acts before people feel it.
@@ -29,6 +31,9 @@ pub(crate) enum Command {
         /// Serves the page and its API here [default: the config's, or 127.0.0.1:9110]
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<String>,
+        /// Keeps history in this folder [default: the config's, or hms-ops-data]
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
     },
     /// Opens the page of a service in a browser
     Dashboard {
@@ -47,6 +52,8 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Looks after the history on disk, in a folder that no engine has open
+    Tsdb(TsdbArgs),
     /// One cluster of the lab's service; its standard input says where the engine is
     #[command(hide = true)]
     LabService {
@@ -83,6 +90,66 @@ pub(crate) struct LabArgs {
     /// Serves the page at this port [default: 9110 if it is free, else any]
     #[arg(long)]
     pub(crate) port: Option<u16>,
+    /// Keeps history in this folder [default: one that the next lab goes on with; of a drill, none]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub(crate) struct TsdbArgs {
+    /// The folder
+    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_DATA)]
+    pub(crate) data: PathBuf,
+    #[command(subcommand)]
+    pub(crate) what: TsdbCommand,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum TsdbCommand {
+    /// Reads everything and says how much there is, and what there is most of
+    Stats {
+        /// How many rows each table has
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        top: usize,
+        /// Prints one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Reads everything and says what is damaged; the exit status is 1 if something is
+    Verify {
+        /// Prints one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Writes samples as OpenMetrics text
+    Export(ExportArgs),
+    /// Adds samples of any age from OpenMetrics text; what is there already stays as it is
+    Import {
+        /// The files; `-` is standard input
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Makes a copy that can be opened as history
+    Snapshot {
+        /// A folder that does not exist yet
+        to: PathBuf,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub(crate) struct ExportArgs {
+    /// Only series that fit this, such as `http_requests_total{code=~"5.."}`; several: any of them
+    #[arg(long = "match", value_name = "SELECTOR")]
+    pub(crate) selectors: Vec<String>,
+    /// Nothing older than this: RFC 3339, or seconds since 1970
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
+    pub(crate) from: Option<Timestamp>,
+    /// Nothing newer than this
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
+    pub(crate) to: Option<Timestamp>,
+    /// Writes to this file [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// What is said in place of doing something: help, or what is wrong with the command line.
@@ -164,6 +231,27 @@ mod tests {
         ] {
             assert_eq!(read(line), Err(expected.to_owned()));
         }
+    }
+
+    #[test]
+    fn the_folder_of_the_history_may_stand_before_and_after_what_is_done_with_it() {
+        for line in ["hms-ops tsdb --data x verify", "hms-ops tsdb verify --data x"] {
+            let what = TsdbCommand::Verify { json: false };
+            assert_eq!(read(line), Ok(Command::Tsdb(TsdbArgs { data: "x".into(), what })));
+        }
+        let what = TsdbCommand::Stats { top: 10, json: false };
+        let expected = Command::Tsdb(TsdbArgs { data: DEFAULT_DATA.into(), what });
+        assert_eq!(read("hms-ops tsdb stats"), Ok(expected));
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_told_what_one_looks_like() {
+        assert_eq!(
+            read("hms-ops tsdb export --from yesterday"),
+            Err("invalid value 'yesterday' for '--from <TIME>': neither RFC 3339, such as \
+                 2026-01-31T12:00:00Z, nor seconds since 1970 (see `hms-ops --help`)"
+                .to_owned())
+        );
     }
 
     #[test]

@@ -11,17 +11,19 @@ mod check;
 mod dashboard;
 mod lab;
 mod serve;
+pub(crate) mod tsdb;
 
 pub(crate) fn run(command: Command) -> Result<ExitCode> {
     let done = match command {
         Command::Check { files } => return Ok(check::run(&files)),
         Command::Lab(args) => return runtime()?.block_on(lab::run(&args)),
-        Command::Serve { config, listen } => {
-            runtime()?.block_on(serve::run(config.as_deref(), listen.as_deref()))
+        Command::Serve { config, listen, data } => {
+            runtime()?.block_on(serve::run(config.as_deref(), listen.as_deref(), data.as_deref()))
         }
         Command::Dashboard { service, url, no_open } => {
             small_runtime()?.block_on(dashboard::run(&service, &url, !no_open))
         }
+        Command::Tsdb(args) => return small_runtime()?.block_on(tsdb::run(&args)),
         Command::LabService { cluster } => small_runtime()?.block_on(service::run(&cluster)),
         Command::LabUsers { url, users, rate } => {
             small_runtime()?.block_on(users::run(&url, users, rate))

@@ -30,6 +30,7 @@ use tokio::task::JoinHandle;
 pub(crate) mod drill;
 pub(crate) mod figures;
 pub(crate) mod follower;
+pub(crate) mod history;
 pub(crate) mod judge;
 pub(crate) mod processes;
 pub(crate) mod service;
@@ -37,6 +38,7 @@ pub(crate) mod setting;
 pub(crate) mod timeline;
 pub(crate) mod users;
 
+use history::History;
 use processes::Process;
 use setting::{CLUSTERS, METRIC, POLICY, RATE, RUNBOOK, SERVICE, Setting, USERS};
 use users::Report;
@@ -53,6 +55,7 @@ pub(crate) struct Lab {
     pub(crate) clusters: Vec<Cluster>,
     pub(crate) router: Router,
     pub(crate) ops: Ops,
+    pub(crate) history: History,
     page: SocketAddr,
     serving: Serving,
     users: Users,
@@ -85,7 +88,11 @@ pub(crate) struct Ended {
 
 impl Lab {
     /// Starts every part; returns when users are sending requests.
-    pub(crate) async fn start(setting: Setting, port: Option<u16>) -> Result<Self> {
+    pub(crate) async fn start(
+        setting: Setting,
+        port: Option<u16>,
+        history: History,
+    ) -> Result<Self> {
         if Registration::find(RUNBOOK).is_none() {
             bail!("this binary has no runbook {RUNBOOK:?}, which the lab needs: use `hms-ops lab`");
         }
@@ -104,6 +111,7 @@ impl Lab {
 
         let mut engine = Ops::builder()
             .registry(Registry::new())
+            .data(history.folder())
             .mesh(router.clone())
             .policy(Policy::parse("the lab's policy", POLICY)?)
             .budget(METRIC, setting.budget, Some(SERVICE))
@@ -120,7 +128,7 @@ impl Lab {
             cluster.process.tell(&format!("http://{page}")).await?;
         }
         let users = Users::start(serving.address())?;
-        Ok(Self { setting, clusters, router, ops, page, serving, users })
+        Ok(Self { setting, clusters, router, ops, history, page, serving, users })
     }
 
     /// Where the page is, with a slash at the end.
@@ -159,7 +167,7 @@ impl Lab {
 
     /// Ends every part, the askers before those who answer, and waits until all have ended.
     pub(crate) async fn end(self) -> Ended {
-        let Self { clusters, ops, page, serving, users, .. } = self;
+        let Self { clusters, ops, history: _history, page, serving, users, .. } = self;
         let listeners = [page, serving.address()];
         let mut problems = Vec::new();
         let mut note = |ended: Result<()>| {

@@ -13,6 +13,7 @@ use crate::failure::{self, FAILED};
 use crate::lab::drill::{self, Seen, TraceSeen};
 use crate::lab::figures::{Figure, figures};
 use crate::lab::follower::Follower;
+use crate::lab::history::History;
 use crate::lab::judge::Step;
 use crate::lab::setting::{FAULT_MS, METRIC, RATE, RUNBOOK, SERVICE, Setting, USERS};
 use crate::lab::users::Report;
@@ -30,8 +31,9 @@ pub(crate) async fn run(args: &LabArgs) -> Result<ExitCode> {
     let setting = Setting::new(args.fast);
     // A drill may run beside a lab, and beside other drills.
     let port = args.port.or(args.drill.then_some(0));
+    let history = History::choose(args.data.as_deref(), args.drill)?;
     let lab = tokio::select! {
-        lab = Lab::start(setting, port) => lab?,
+        lab = Lab::start(setting, port, history) => lab?,
         () = &mut ended => return Ok(ExitCode::SUCCESS),
     };
     if args.drill { run_drill(lab, args, ended).await } else { play(lab, args, ended).await }
@@ -207,6 +209,7 @@ fn started(lab: &Lab) -> serde_json::Value {
         "kind": "lab_started",
         "page": lab.page_url(),
         "router": lab.router_url(),
+        "history": lab.history.folder(),
         "clusters": clusters.collect::<std::collections::BTreeMap<_, _>>(),
         "processes": lab.process_ids(),
     })
@@ -229,6 +232,8 @@ fn welcome(lab: &Lab, paint: Paint) -> String {
     for (cluster, what) in lab.clusters.iter().zip(["serves", "warm standby"]) {
         lines.push(place(cluster.name, &format!("{}/", cluster.url), what));
     }
+    let what = if lab.history.kept { "the next lab goes on with it" } else { "goes with the lab" };
+    lines.push(place("history", &lab.history.folder().display().to_string(), what));
     lines.extend([
         String::new(),
         format!("  Break it:  {}", paint.bold(&fault)),

@@ -12,17 +12,29 @@ use crate::failure::{Misuse, line};
 use crate::{log, signals};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:9110";
+/// Where history is kept if nobody says otherwise.
+pub(crate) const DEFAULT_DATA: &str = "hms-ops-data";
 /// How long notifications that are not delivered yet may take at the end.
 const LAST_NOTIFICATIONS: Duration = Duration::from_secs(10);
 
-pub(crate) async fn run(file: Option<&Path>, listen: Option<&str>) -> Result<()> {
+pub(crate) async fn run(
+    file: Option<&Path>,
+    listen: Option<&str>,
+    data: Option<&Path>,
+) -> Result<()> {
     log::start(log::Wanted::Information);
     let ended = signals::asked_to_end();
     let config = match file {
         Some(file) => Config::from_file(file).map_err(misuse)?,
         None => Config::default(),
     };
-    let mut builder = Ops::builder().dashboard(DEFAULT_LISTEN).config(&config).map_err(misuse)?;
+    // What the config says comes later, and so counts; what the command line says, last.
+    let builder = Ops::builder().dashboard(DEFAULT_LISTEN).data(DEFAULT_DATA);
+    let mut builder = builder.config(&config).map_err(misuse)?;
+    if let Some(data) = data {
+        builder = builder.data(data);
+    }
+    let history = builder.data_folder().map(|folder| folder.display().to_string());
     if let Some(listen) = listen.or(file.is_none().then_some(DEFAULT_LISTEN)) {
         try_listening(listen)?;
         builder = builder.dashboard(listen);
@@ -39,6 +51,9 @@ pub(crate) async fn run(file: Option<&Path>, listen: Option<&str>) -> Result<()>
     println!("page     http://{page}/");
     if let Some(address) = ops.metrics_address() {
         println!("metrics  http://{address}/metrics");
+    }
+    if let Some(folder) = history {
+        println!("history  {folder}");
     }
     for address in ops.traffic_addresses() {
         println!("traffic  http://{address}/");

@@ -1,5 +1,7 @@
 //! The `hms-ops` binary as people and scripts meet it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod program;
 
 mod command_line;
@@ -7,3 +9,4 @@ mod command_line;
 mod lab;
 #[cfg(unix)]
 mod serve;
+mod tsdb;

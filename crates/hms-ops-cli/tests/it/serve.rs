@@ -12,8 +12,10 @@ fn a_page_is_opened_for_a_service_that_exists_and_no_other() {
     let config = folder.path().join("ops.toml");
     let target = "[[target]]\nurl = \"http://127.0.0.1:1/metrics\"\nservice = \"claims svc\"\n";
     fs::write(&config, target).unwrap();
-    let engine = ["serve", "--listen", "127.0.0.1:0", "--config", config.to_str().unwrap()];
-    let engine = Running::start(&engine);
+    let data = folder.path().join("history");
+    let [config, data] = [&config, &data].map(|path| path.to_str().unwrap());
+    let engine =
+        Running::start(&["serve", "--listen", "127.0.0.1:0", "--config", config, "--data", data]);
     let page = engine.line();
     let page = page.strip_prefix("page").expect("the page comes first").trim();
 
