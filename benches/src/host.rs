@@ -4,12 +4,12 @@ use std::fs;
 use std::thread::available_parallelism;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{cpu_nanos, pin};
+pub(crate) use linux::{cpu_nanos, pin, process_cpu_nanos};
 #[cfg(not(target_os = "linux"))]
-pub(crate) use other::{cpu_nanos, pin};
+pub(crate) use other::{cpu_nanos, pin, process_cpu_nanos};
 
 /// Processor, cores and kernel.
-pub(crate) fn machine() -> String {
+pub fn machine() -> String {
     let line = |file: &str, key: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();
         let found = text.lines().find_map(|line| line.strip_prefix(key).map(str::to_owned));
@@ -28,8 +28,17 @@ mod linux {
 
     /// How long this thread has run; unlike a wall clock it stands while others run.
     pub(crate) fn cpu_nanos() -> Option<u64> {
-        let time = clock_gettime(ClockId::ThreadCPUTime);
-        Some(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+        Some(nanos(ClockId::ThreadCPUTime))
+    }
+
+    /// How long all threads of this process have run.
+    pub(crate) fn process_cpu_nanos() -> Option<u64> {
+        Some(nanos(ClockId::ProcessCPUTime))
+    }
+
+    fn nanos(clock: ClockId) -> u64 {
+        let time = clock_gettime(clock);
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
     }
 
     /// Keeps this thread on the processor of this number, counted around those it may run on.
@@ -46,6 +55,10 @@ mod linux {
 #[cfg(not(target_os = "linux"))]
 mod other {
     pub(crate) fn cpu_nanos() -> Option<u64> {
+        None
+    }
+
+    pub(crate) fn process_cpu_nanos() -> Option<u64> {
         None
     }
 

@@ -1,4 +1,4 @@
-//! Chores of the repository: `cargo xtask test`, `lab`, `ui`, `tidy`, `peers`.
+//! Chores of the repository: `cargo xtask test`, `lab`, `ui`, `tidy`, `torture`, `peers`.
 //!
 //! Everything that takes more than one command to do right is a chore here, and CI runs the same chores as people do.
 
@@ -8,6 +8,7 @@ mod peers;
 mod process;
 mod test;
 mod tidy;
+mod torture;
 mod ui;
 mod workspace;
 
@@ -27,6 +28,7 @@ cargo xtask CHORE
   test [STAGE]    every check CI runs, in its order; or only the stages named (--list names them)
   ui              build the page into crates/hms-ops-dashboard/dist, when it changed
   tidy            check what the compiler cannot: who may depend on whom, sizes, where cfg stands
+  torture         what is on disk against kill -9, loss of power and damage, for an hour
   peers           install the real programs that tests run against (Debian, as root)
 ";
 
@@ -56,6 +58,7 @@ fn run(chore: &str, args: &[String]) -> Result<()> {
         "test" => test::chore(args),
         "ui" => no_more(chore, args).and_then(|()| ui::build(&Workspace::open()?)),
         "tidy" => no_more(chore, args).and_then(|()| tidy::chore(&Workspace::open()?)),
+        "torture" => no_more(chore, args).and_then(|()| torture::chore(&Workspace::open()?)),
         "peers" => no_more(chore, args).and_then(|()| peers::chore()),
         _ => {
             Err(Misuse(format!("there is no chore `{chore}`; `cargo xtask --help` lists them"))

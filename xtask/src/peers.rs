@@ -26,8 +26,22 @@ pub(crate) const CHROMIUM: Peer = Peer {
     used_by: "the browser tests of the page",
 };
 
+/// Stores that take remote write, for ours to be measured against.
+const PROMETHEUS: Peer = Peer {
+    name: "prometheus",
+    programs: &["prometheus"],
+    package: "prometheus",
+    used_by: "the benches of the store",
+};
+const VICTORIA_METRICS: Peer = Peer {
+    name: "victoria-metrics",
+    programs: &["victoria-metrics", "victoria-metrics-prod"],
+    package: "victoria-metrics",
+    used_by: "the benches of the store",
+};
+
 /// Every peer; a new one is a line here.
-const PEERS: &[&Peer] = &[&CHROMIUM];
+const PEERS: &[&Peer] = &[&CHROMIUM, &PROMETHEUS, &VICTORIA_METRICS];
 
 impl Peer {
     /// Where it is, if it is there.
