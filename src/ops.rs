@@ -85,7 +85,7 @@ impl Ops {
             agent::capture(&registry);
         }
         let clock = builder.clock;
-        let storage = builder.storage.open(builder.store)?;
+        let storage = builder.storage.open(builder.store, &clock)?;
         let store = storage.store().clone();
         let span_store: Arc<dyn SpanStore> =
             builder.spans.unwrap_or_else(|| Arc::new(MemorySpanStore::new()));

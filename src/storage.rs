@@ -8,6 +8,7 @@ use hms_ops_tsdb::{Durability, Options as TsdbOptions, Tsdb};
 use crate::Error;
 use crate::builder::OpsBuilder;
 use crate::config::{Config, ConfigError, StoreTable};
+use crate::core::clock::Clock;
 use crate::core::store::{MemoryStore, Store};
 
 /// What the builder was told about storage.
@@ -28,7 +29,12 @@ impl Options {
     }
 
     /// Opens the store: `own`, if there is one.
-    pub(crate) fn open(self, own: Option<Arc<dyn Store>>) -> Result<Storage, Error> {
+    pub(crate) fn open(
+        mut self,
+        own: Option<Arc<dyn Store>>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Storage, Error> {
+        self.options.clock = clock.clone();
         match (self.data, own) {
             (Some(data), Some(_)) => {
                 let data = data.display();

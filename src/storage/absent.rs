@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::Error;
 use crate::config::{Config, ConfigError};
+use crate::core::clock::Clock;
 use crate::core::store::{MemoryStore, Store};
 
 /// Nothing to be told.
@@ -22,7 +23,11 @@ impl Options {
     }
 
     /// Opens the store: `own`, if there is one.
-    pub(crate) fn open(self, own: Option<Arc<dyn Store>>) -> Result<Storage, Error> {
+    pub(crate) fn open(
+        self,
+        own: Option<Arc<dyn Store>>,
+        _clock: &Arc<dyn Clock>,
+    ) -> Result<Storage, Error> {
         Ok(Storage { store: own.unwrap_or_else(|| Arc::new(MemoryStore::new())) })
     }
 }

@@ -121,7 +121,8 @@ pub trait Appender: Send {
     /// # Errors
     ///
     /// [`StoreError::UnknownSeries`] when the handle has expired: ask for it again.
-    /// [`StoreError::OutOfOrder`] and [`StoreError::Duplicate`] refuse this sample alone.
+    /// [`StoreError::OutOfOrder`], [`StoreError::Duplicate`] and [`StoreError::TooFarAhead`] refuse
+    /// this sample alone.
     fn append(&mut self, series: SeriesRef, at: Timestamp, value: Value) -> Result<(), StoreError>;
 
     /// Adds an exemplar of a series to the batch. A repetition of the newest is no error and changes
@@ -246,6 +247,10 @@ pub enum StoreError {
     /// A newer one is there already, and this one is later than the out-of-order window allows.
     #[error("sample of {labels} at {at} comes too late, the newest is at {newest}")]
     OutOfOrder { labels: Labels, at: Timestamp, newest: Timestamp },
+
+    /// It lies in the future, where one wrong clock would take the place of all that comes.
+    #[error("sample of {labels} at {at} lies ahead of the clock, which allows {latest}")]
+    TooFarAhead { labels: Labels, at: Timestamp, latest: Timestamp },
 
     /// Another value is there already.
     #[error("sample of {labels} at {at} has another value than the one stored")]

@@ -59,10 +59,13 @@ pub(crate) fn read(
     path: &Path,
     replay: &mut Replay,
 ) -> Result<Recovery, TsdbError> {
-    Log::read(disk, path, &options(), |_, record| {
+    let mut recovery = Log::read(disk, path, &options(), |_, record| {
         replay.take(record);
         Ok::<_, TsdbError>(())
-    })
+    })?;
+    // It was whole when it got its name: what is missing at its end was not torn by a crash.
+    recovery.damaged_stretches += u64::from(recovery.torn_bytes > 0);
+    Ok(recovery)
 }
 
 /// Writes a checkpoint of `head`, which has all records before `seq`; durable when this returns.
@@ -83,7 +86,8 @@ pub(crate) fn write(
     for share in head.shares(TimeRange::ALL) {
         out.series(share)?;
     }
-    for some in head.exemplars().chunks(1000) {
+    // At most 1 MiB each, so that a record can hold them.
+    for some in head.exemplars().chunks(32) {
         out.add(encode_exemplars(some))?;
     }
     out.finish()?;

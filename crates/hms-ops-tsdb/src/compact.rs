@@ -29,7 +29,7 @@ pub(crate) fn due(
         return Some(vec![deleted.clone()]);
     }
     GROWTH.iter().find_map(|growth| {
-        let length = block * *growth;
+        let length = block.saturating_mul(*growth);
         let done = |block: &&Arc<Block>| {
             let (start, end) = range_of(block.meta.start, length);
             block.meta.end < end && end <= floor && start <= block.meta.start
@@ -47,7 +47,7 @@ pub(crate) fn due(
 pub(crate) fn range_of(at: Timestamp, length: Duration) -> (Timestamp, Timestamp) {
     let millis = i64::try_from(length.as_millis()).unwrap_or(i64::MAX).max(1);
     let start = Timestamp::from_millis(at.as_millis().div_euclid(millis).saturating_mul(millis));
-    (start, start + length)
+    (start, Timestamp::from_millis(start.as_millis().saturating_add(millis)))
 }
 
 /// Writes one block of several; `None` when nothing is left of them.

@@ -3,7 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use hms_ops_core::labels::Labels;
 use hms_ops_core::store::StoreError;
+use hms_ops_core::time::Timestamp;
 use hms_ops_wal::log::LogError;
 
 /// Why the store refused or failed.
@@ -26,6 +28,14 @@ pub enum TsdbError {
     /// A batch that no record can hold.
     #[error("a batch of {bytes} bytes is more than the {limit} that a record may have")]
     BatchTooLarge { bytes: usize, limit: usize },
+
+    /// A label set that no series can have.
+    #[error("labels of {bytes} bytes, the limit is {limit}: {start}…")]
+    LabelsTooLong { bytes: usize, limit: usize, start: String },
+
+    /// Imported history that has not happened yet.
+    #[error("the sample of {labels} at {at} lies ahead of the clock")]
+    TooFarAhead { labels: Labels, at: Timestamp },
 
     /// The write-ahead log failed.
     #[error(transparent)]

@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 
 use hms_ops_core::labels::{INSTANCE, Labels, NAME};
 use hms_ops_core::matcher::Matcher;
-use hms_ops_core::sample::{Histogram, Sample, Value};
+use hms_ops_core::sample::{Histogram, Sample};
 use hms_ops_core::time::TimeRange;
 use hms_ops_wal::disk::{Disk, DiskFileExt};
 
@@ -82,7 +82,9 @@ pub fn chunk(bytes: &[u8]) -> bool {
             samples.iter().for_each(|(at, bits)| chunk.push(*at, f64::from_bits(*bits)));
             into.extend_from_slice(chunk.bytes());
         }),
-        1 => comes_back::<(i64, Arc<Histogram>)>(bytes, count, decode_histograms, encode_histograms),
+        1 => {
+            comes_back::<(i64, Arc<Histogram>)>(bytes, count, decode_histograms, encode_histograms)
+        }
         2 => comes_back(bytes, count, decode_times, encode_times),
         _ => comes_back(bytes, count, values, |bits, into| {
             encode_values(&bits.iter().copied().map(f64::from_bits).collect::<Vec<_>>(), into);
@@ -161,8 +163,12 @@ pub fn block(disk: &dyn Disk, bytes: &[u8]) -> bool {
 }
 
 static PATTERNS: LazyLock<[Matcher; 3]> = LazyLock::new(|| {
-    [Matcher::not_regex(NAME, "up|down"), Matcher::regex(INSTANCE, "i1|i3"), Matcher::regex("le", "[0-9]+")]
-        .map(|matcher| matcher.expect("these are patterns"))
+    [
+        Matcher::not_regex(NAME, "up|down"),
+        Matcher::regex(INSTANCE, "i1|i3"),
+        Matcher::regex("le", "[0-9]+"),
+    ]
+    .map(|matcher| matcher.expect("these are patterns"))
 });
 
 /// Each series is selected once.

@@ -19,6 +19,7 @@ use hms_ops_core::sample::{Exemplar, Sample, Value};
 use hms_ops_core::store::{SeriesLimit, SeriesRef, StoreError};
 use hms_ops_core::time::{TimeRange, Timestamp};
 
+use crate::error::TsdbError;
 use crate::options::Options;
 use crate::record::SeriesId;
 
@@ -34,7 +35,9 @@ use self::series::{Rules, Runs, Series, Verdict};
 
 /// Locks that share the series; a power of two.
 const SHARDS: usize = 16;
-/// Bytes of a sample in an open chunk, at a guess; measured when the head is sealed.
+/// Bytes of the labels of a series, or of an exemplar, at most.
+const LABEL_BYTES: usize = 1 << 20;
+/// Bytes of a number in an open chunk, at a guess.
 const SAMPLE_BYTES: u64 = 4;
 
 /// Every series that takes samples.
@@ -154,7 +157,10 @@ impl Head {
     pub(crate) fn series(&self, labels: &Labels) -> Result<SeriesRef, StoreError> {
         match self.find(labels) {
             Some(found) => Ok(found),
-            None => self.create(labels),
+            None => {
+                check_length(labels)?;
+                self.create(labels)
+            }
         }
     }
 
@@ -189,10 +195,15 @@ impl Head {
         };
         let mark = of.mark.load(Relaxed);
         let in_batch = if mark >> 32 == u64::from(batch.number) {
-            batch.pending.get((mark & u64::from(u32::MAX)) as usize)
+            let marked = batch.pending.get((mark & u64::from(u32::MAX)) as usize);
+            marked.filter(|pending| pending.place == place)
         } else {
             None
         };
+        if at > batch.latest {
+            let (labels, latest) = (of.labels.clone(), batch.latest);
+            return Err(StoreError::TooFarAhead { labels, at, latest });
+        }
         let rules = self.rules();
         match in_batch {
             Some(newest) if at == newest.at && *value == newest.value => refused(Verdict::Same),
@@ -233,15 +244,15 @@ impl Head {
         &self,
         series: SeriesRef,
         exemplar: &Exemplar,
-        batch: &[OfSeries],
+        batch: &HashMap<SeriesId, Exemplar>,
     ) -> Result<Option<(SeriesId, Labels)>, StoreError> {
         let unknown = StoreError::UnknownSeries { series };
         let Ok(place) = u32::try_from(series.id) else { return Err(unknown) };
         let shard = read(&self.shards[place as usize % SHARDS]);
         let Some(of) = shard.get(place, series.generation) else { return Err(unknown) };
+        check_length(&exemplar.labels)?;
         let exemplars = lock(&self.exemplars);
-        let in_batch = batch.iter().rfind(|(id, ..)| *id == of.id).map(|(.., exemplar)| exemplar);
-        let newest = in_batch.or(exemplars.newest(of.id));
+        let newest = batch.get(&of.id).or(exemplars.newest(of.id));
         if let Some(newest) = is_older(newest, exemplar) {
             let labels = of.labels.clone();
             return Err(StoreError::OutOfOrder { labels, at: exemplar.at, newest });
@@ -264,13 +275,14 @@ impl Head {
         let mut shards = self.write_all();
         // Not before: the floor rises under these locks.
         let rules = self.rules();
-        let (mut added, mut late, mut dropped) = (0, 0, 0);
+        let (mut added, mut late, mut dropped, mut bytes) = (0, 0, 0, 0);
         let mut newest = self.newest.load(Relaxed);
         let mut exemplars = lock(&self.exemplars);
         for (pending, batch_exemplars) in batches {
             for Pending { place, at, value, .. } in pending {
                 let Some(series) = shards[place as usize % SHARDS].at_mut(place) else { continue };
                 *series.in_flight.get_mut() -= 1;
+                bytes += cost(&value);
                 match series.take(at, value, rules) {
                     Verdict::Newer => added += 1,
                     Verdict::Late => late += 1,
@@ -288,7 +300,7 @@ impl Head {
         counters.samples.fetch_add(added + late, Relaxed);
         counters.late.fetch_add(late, Relaxed);
         counters.dropped.fetch_add(dropped, Relaxed);
-        counters.bytes.fetch_add((added + late) * SAMPLE_BYTES, Relaxed);
+        counters.bytes.fetch_add(bytes, Relaxed);
     }
 
     /// The series that all `matchers` accept and that have something in `range`, with what
@@ -515,6 +527,8 @@ impl Head {
 /// What a batch has so far, for the judgement of its next sample.
 pub(crate) struct BatchView<'a> {
     pub(crate) number: u32,
+    /// No sample may be later.
+    pub(crate) latest: Timestamp,
     pub(crate) pending: &'a [Pending],
     /// Finds a sample of the batch by place and time; made when it is needed first.
     pub(crate) by_time: &'a std::cell::OnceCell<HashMap<(u32, Timestamp), usize>>,
@@ -554,6 +568,27 @@ impl Shard {
 
     fn iter(&self) -> impl Iterator<Item = &Series> {
         self.slots.iter().filter_map(|slot| slot.series.as_deref())
+    }
+}
+
+/// Refuses labels that no record could hold.
+fn check_length(labels: &Labels) -> Result<(), TsdbError> {
+    let bytes = labels.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
+    if bytes <= LABEL_BYTES {
+        return Ok(());
+    }
+    let start = labels.to_string().chars().take(80).collect();
+    Err(TsdbError::LabelsTooLong { bytes, limit: LABEL_BYTES, start })
+}
+
+/// About how many bytes a sample takes in an open chunk; measured when the head is sealed.
+fn cost(value: &Value) -> u64 {
+    match value {
+        Value::Float(_) => SAMPLE_BYTES,
+        Value::Histogram(h) => {
+            let buckets = h.positive.len() + h.negative.len() + h.custom_edges.len();
+            size_of_val(&**h) as u64 + 16 * buckets as u64
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! What a store promises, and what it may take.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use hms_ops_core::clock::{Clock, SystemClock};
 
 /// When a commit has resolved, what will its samples survive?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +37,17 @@ impl Default for SeriesLimits {
 }
 
 /// What a store promises, and what it may take; the fields say what is usual.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// What a commit survives; each commit a loss of power.
     pub durability: Durability,
     /// How much older than the newest of its series a sample may be; 5 minutes.
     pub out_of_order_window: Duration,
+    /// How far ahead of the clock a sample may be; 10 minutes. Retention counts from the newest
+    /// sample, so one from a wrong clock must not be it.
+    pub ahead: Duration,
+    /// Says what time it is, to samples that are ahead of it and to nothing else.
+    pub clock: Arc<dyn Clock>,
     /// How much time the head collects before it is sealed into a block; 2 hours.
     pub block: Duration,
     /// How long blocks are kept, counted from the newest sample; 15 days.
@@ -63,6 +71,8 @@ impl Default for Options {
         Self {
             durability: Durability::EachCommit,
             out_of_order_window: Duration::from_secs(300),
+            ahead: Duration::from_secs(600),
+            clock: Arc::new(SystemClock),
             block: Duration::from_secs(2 * 3600),
             retention: Duration::from_secs(15 * 24 * 3600),
             retention_bytes: None,

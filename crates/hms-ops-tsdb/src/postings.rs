@@ -41,7 +41,8 @@ pub(crate) fn matching(index: &impl Postings, matchers: &[Matcher]) -> Vec<u32> 
     found
 }
 
-/// All that is in `lists`, of which no two share a number: those of the values of one label.
+/// All that is in `lists`: those of the values of one label, of which no two share a number, unless
+/// an index lies.
 pub(crate) fn union<'a>(mut lists: impl Iterator<Item = Cow<'a, [u32]>>) -> Cow<'a, [u32]> {
     let Some(first) = lists.next() else { return Cow::Borrowed(&[]) };
     let Some(second) = lists.next() else { return first };
@@ -49,6 +50,7 @@ pub(crate) fn union<'a>(mut lists: impl Iterator<Item = Cow<'a, [u32]>>) -> Cow<
     all.extend_from_slice(&second);
     lists.for_each(|list| all.extend_from_slice(&list));
     all.sort_unstable();
+    all.dedup();
     Cow::Owned(all)
 }
 

@@ -21,6 +21,7 @@ use crate::compact::in_order;
 use crate::error::TsdbError;
 use crate::head::series::Runs;
 use crate::head::{BatchView, OfSeries, Selected};
+use crate::record::SeriesId;
 use crate::tsdb::{Inner, Tsdb};
 use crate::writer::InFlight;
 
@@ -31,9 +32,11 @@ impl Store for Tsdb {
         Box::new(Batch {
             inner: &self.inner,
             number: self.inner.head.next_batch(),
+            latest: self.inner.latest(),
             samples,
             by_time: OnceCell::new(),
             exemplars: Vec::new(),
+            newest_exemplars: HashMap::new(),
         })
     }
 
@@ -195,9 +198,12 @@ fn block_sources(
 struct Batch<'a> {
     inner: &'a Inner,
     number: u32,
+    /// No sample may be later.
+    latest: Timestamp,
     samples: InFlight,
     by_time: OnceCell<HashMap<(u32, Timestamp), usize>>,
     exemplars: Vec<OfSeries>,
+    newest_exemplars: HashMap<SeriesId, Exemplar>,
 }
 
 impl Appender for Batch<'_> {
@@ -207,7 +213,8 @@ impl Appender for Batch<'_> {
 
     fn append(&mut self, series: SeriesRef, at: Timestamp, value: Value) -> Result<(), StoreError> {
         let (pending, by_time) = (&self.samples.samples, &self.by_time);
-        let view = BatchView { number: self.number, pending, by_time };
+        let (number, latest) = (self.number, self.latest);
+        let view = BatchView { number, latest, pending, by_time };
         let taken = self.inner.head.append(series, at, &value, &view)?;
         if let Some(sample) = taken {
             if let Some(by_time) = self.by_time.get_mut() {
@@ -219,7 +226,9 @@ impl Appender for Batch<'_> {
     }
 
     fn exemplar(&mut self, series: SeriesRef, exemplar: Exemplar) -> Result<(), StoreError> {
-        if let Some((id, labels)) = self.inner.head.exemplar(series, &exemplar, &self.exemplars)? {
+        let newest = &self.newest_exemplars;
+        if let Some((id, labels)) = self.inner.head.exemplar(series, &exemplar, newest)? {
+            self.newest_exemplars.insert(id, exemplar.clone());
             self.exemplars.push((id, labels, exemplar));
         }
         Ok(())

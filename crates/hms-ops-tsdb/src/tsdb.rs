@@ -21,7 +21,7 @@ use crate::error::TsdbError;
 use crate::head::{Head, Replay};
 use crate::options::Options;
 use crate::record::encode_delete;
-use crate::writer::{MAX_RECORD, Writer};
+use crate::writer::{MAX_RECORD, Shared, Writer};
 
 /// Bytes of log after which the head is written down, so that a replay stays short.
 const LOG_BYTES: u64 = 256 << 20;
@@ -69,12 +69,16 @@ pub(crate) struct Inner {
     /// Held while files come and go.
     maintenance: Mutex<()>,
     bell: Arc<Bell>,
+    /// Whether there may be files of blocks that are none of the store's: a call has failed.
+    unsure: AtomicBool,
+    /// The floor that the last checkpoint has.
+    written_floor: AtomicI64,
     /// Why the last maintenance failed.
     trouble: Mutex<Option<Arc<TsdbError>>>,
     /// Pieces that were found damaged when the folder was opened.
     damaged: u64,
     /// Blocks that were left aside since they cannot be read.
-    unreadable: u64,
+    unreadable: Vec<PathBuf>,
 }
 
 /// Wakes the maintainer.
@@ -134,7 +138,10 @@ impl Tsdb {
             // The folder may be new.
             disk.sync_dir(above).map_err(TsdbError::io("sync", above))?;
         }
-        disk.sync_dir(&dir).map_err(TsdbError::io("sync", &dir))?;
+        // A process that was killed has left names that are not durable. What is seen now is built on.
+        for dir in [&dir, &folder] {
+            disk.sync_dir(dir).map_err(TsdbError::io("sync", dir))?;
+        }
 
         let (blocks, unreadable) = open_blocks(&*disk, &folder)?;
         let mut head = Head::new(&options);
@@ -161,6 +168,7 @@ impl Tsdb {
                 Ok::<_, TsdbError>(())
             })?;
         count(&recovery);
+        let written_floor = replay.written_floor();
         let (head, counts) = replay.finish();
         if counts.orphans > 0 || counts.unreadable > 0 {
             damaged += counts.orphans + counts.unreadable;
@@ -177,7 +185,11 @@ impl Tsdb {
         bell.due_bytes.store(options.memory / 4 * 3, Relaxed);
         let after = {
             let (head, bell) = (head.clone(), bell.clone());
-            move || bell.ring_if_due(&head)
+            move |writer: &Shared| {
+                if bell.is_due(&head) || writer.wants_checkpoint(LOG_BYTES) {
+                    bell.ring();
+                }
+            }
         };
         let writer = Writer::start(head.clone(), log, options.durability, after);
         let writer = writer.map_err(TsdbError::io("start a thread for", &dir))?;
@@ -189,6 +201,8 @@ impl Tsdb {
             blocks: RwLock::new(blocks.into()),
             maintenance: Mutex::default(),
             bell,
+            unsure: AtomicBool::new(false),
+            written_floor: AtomicI64::new(written_floor.as_millis()),
             trouble: Mutex::default(),
             damaged,
             unreadable,
@@ -233,7 +247,7 @@ impl Tsdb {
     pub fn seal(&self) -> Result<(), TsdbError> {
         let _one = self.inner.changing()?;
         let Some(newest) = self.inner.head.newest() else { return Ok(()) };
-        self.inner.seal(newest + Duration::from_millis(1))
+        self.inner.or_unsure(self.inner.seal(newest + Duration::from_millis(1)))
     }
 
     /// Deletes samples in `range` of the series that all `matchers` accept. They are no longer
@@ -256,6 +270,8 @@ impl Tsdb {
         for block in inner.blocks().iter() {
             block.delete(&*inner.disk, matchers, range)?;
         }
+        // Or the log would bring back what is deleted from a block, once that block is gone.
+        inner.write_floor()?;
         inner.bell.ring();
         Ok(())
     }
@@ -276,24 +292,14 @@ impl Tsdb {
     ///
     /// # Errors
     ///
-    /// As the disk says; then nothing is added.
+    /// [`TsdbError::TooFarAhead`], or as the disk says; then nothing is added.
     pub fn import(
         &self,
         series: impl IntoIterator<Item = (Labels, Vec<Sample>)>,
     ) -> Result<(), TsdbError> {
         let inner = &self.inner;
-        let folder = blocks_dir(&inner.dir);
-        let mut writer = BlockWriter::new(&*inner.disk, &folder)?;
-        for (labels, mut samples) in series {
-            in_order(&mut samples);
-            writer.add(&labels, &samples)?;
-        }
         let _one = inner.changing()?;
-        if let Some(path) = writer.finish(Timestamp::MIN, Vec::new())? {
-            let block = Arc::new(Block::open(&*inner.disk, &path)?);
-            inner.change_blocks(|blocks| blocks.push(block));
-        }
-        Ok(())
+        inner.or_unsure(inner.import(series))
     }
 
     /// Ends the store: what waits is written and synced, its threads are joined, the folder is free.
@@ -310,6 +316,8 @@ impl Tsdb {
             // An error is a panic, which has been reported where it happened.
             let _ = thread.join();
         }
+        // Whoever changes files comes to an end first.
+        let _last = lock(&self.inner.maintenance);
         lock(&self.lock).take();
         closed
     }
@@ -401,7 +409,40 @@ impl Inner {
     /// One change of files at a time, and none when the folder may be another's.
     fn changing(&self) -> Result<MutexGuard<'_, ()>, TsdbError> {
         let one = lock(&self.maintenance);
-        if self.bell.closed.load(Relaxed) { Err(TsdbError::Closed) } else { Ok(one) }
+        if self.bell.closed.load(Relaxed) {
+            return Err(TsdbError::Closed);
+        }
+        if self.unsure.load(Relaxed) {
+            self.sweep()?;
+            self.unsure.store(false, Relaxed);
+        }
+        Ok(one)
+    }
+
+    /// Removes what is left over when something has failed; or remembers to do so.
+    fn or_unsure<T>(&self, done: Result<T, TsdbError>) -> Result<T, TsdbError> {
+        if done.is_err() {
+            self.unsure.store(self.sweep().is_err(), Relaxed);
+        }
+        done
+    }
+
+    /// Removes the blocks that are none of the store's: they would be, when it is opened.
+    fn sweep(&self) -> Result<(), TsdbError> {
+        let (folder, blocks) = (blocks_dir(&self.dir), self.blocks());
+        for name in self.disk.list(&folder).map_err(TsdbError::io("list", &folder))? {
+            let path = folder.join(&name).with_extension(BLOCK);
+            let known = blocks.iter().any(|block| block.path == path);
+            if !known && !self.unreadable.contains(&path) && !name.ends_with(".tmp") {
+                remove_block(&*self.disk, &path)?;
+            }
+        }
+        self.disk.sync_dir(&folder).map_err(TsdbError::io("sync", &folder))
+    }
+
+    /// No sample may be later.
+    pub(crate) fn latest(&self) -> Timestamp {
+        self.options.clock.now() + self.options.ahead
     }
 
     /// Why maintenance fails.
@@ -412,7 +453,7 @@ impl Inner {
     /// Pieces found damaged, since the folder was opened and then.
     pub(crate) fn damaged(&self) -> u64 {
         let blocks: u64 = self.blocks().iter().map(|block| block.damaged()).sum();
-        self.damaged + self.unreadable + blocks
+        self.damaged + self.unreadable.len() as u64 + blocks
     }
 
     /// Bytes of all files.
@@ -430,6 +471,8 @@ impl Inner {
                 // Not with each commit.
                 let newest = self.head.newest().unwrap_or(Timestamp::MIN);
                 self.bell.due_at.store((newest + Duration::from_secs(60)).as_millis(), Relaxed);
+                let bytes = self.head.counters.bytes.load(Relaxed);
+                self.bell.due_bytes.store(bytes + bytes / 8, Relaxed);
             }
             *trouble = failed;
         }
@@ -437,11 +480,21 @@ impl Inner {
 
     fn maintain(&self) -> Result<(), TsdbError> {
         let _one = self.changing()?;
-        while let Some(floor) = self.due_floor() {
+        self.or_unsure(self.maintain_alone())
+    }
+
+    fn maintain_alone(&self) -> Result<(), TsdbError> {
+        let closed = || self.bell.closed.load(Relaxed);
+        while !closed()
+            && let Some(floor) = self.due_floor()
+        {
             self.seal(floor)?;
         }
+        // Before a block can go that says what is older.
+        self.write_floor()?;
         self.drop_old()?;
-        while let Some(group) = compact::due(&self.blocks(), self.options.block, self.head.floor())
+        while !closed()
+            && let Some(group) = compact::due(&self.blocks(), self.options.block, self.head.floor())
         {
             match compact::merge(&*self.disk, &blocks_dir(&self.dir), &group) {
                 Ok(path) => self.replace(&group, path.as_deref())?,
@@ -473,7 +526,7 @@ impl Inner {
             return Some(floor);
         }
         let (_, end) = compact::range_of(start, self.options.block);
-        if newest >= end + self.lag() {
+        if end > start && newest >= end + self.lag() {
             return Some(end);
         }
         let full = self.head.counters.bytes.load(Relaxed) > self.options.memory / 4 * 3;
@@ -530,13 +583,19 @@ impl Inner {
 
     /// Writes the head down, and drops the log before it.
     fn checkpoint(&self) -> Result<(), TsdbError> {
-        let seq = {
-            let mut log = self.writer.log();
-            log.rotate()?;
-            log.next_seq()
-        };
+        let seq = self.writer.rotate_log()?;
+        let floor = self.head.floor();
         checkpoint::write(&self.disk, &self.dir, &self.head, seq)?;
+        self.written_floor.fetch_max(floor.as_millis(), Relaxed);
         self.writer.drop_log_before(seq)
+    }
+
+    /// Sees to it that a checkpoint says what is in blocks.
+    fn write_floor(&self) -> Result<(), TsdbError> {
+        if self.head.floor().as_millis() > self.written_floor.load(Relaxed) {
+            self.checkpoint()?;
+        }
+        Ok(())
     }
 
     /// Drops blocks that are too old, or too many.
@@ -581,12 +640,41 @@ impl Inner {
         *blocks = changed.into();
     }
 
+    fn import(
+        &self,
+        series: impl IntoIterator<Item = (Labels, Vec<Sample>)>,
+    ) -> Result<(), TsdbError> {
+        let (folder, latest) = (blocks_dir(&self.dir), self.latest());
+        let mut writer = BlockWriter::new(&*self.disk, &folder)?;
+        for (labels, mut samples) in series {
+            in_order(&mut samples);
+            if let Some(at) = samples.last().map(|last| last.at).filter(|at| *at > latest) {
+                return Err(TsdbError::TooFarAhead { labels, at });
+            }
+            writer.add(&labels, &samples)?;
+        }
+        if let Some(path) = writer.finish(Timestamp::MIN, Vec::new())? {
+            let block = Arc::new(Block::open(&*self.disk, &path)?);
+            self.change_blocks(|blocks| blocks.push(block));
+        }
+        Ok(())
+    }
+
     fn snapshot(&self, to: &Path) -> Result<(), TsdbError> {
         let _one = self.changing()?;
         if self.disk.list(to).is_ok() {
             let source = io::ErrorKind::AlreadyExists.into();
             return Err(TsdbError::io("make", to)(source));
         }
+        let taken = self.take_snapshot(to);
+        if taken.is_err() {
+            // A half would pass for a whole; what cannot be removed is named by the next try.
+            let _ = self.disk.remove_dir(to);
+        }
+        taken
+    }
+
+    fn take_snapshot(&self, to: &Path) -> Result<(), TsdbError> {
         self.checkpoint()?;
         let folder = blocks_dir(to);
         self.disk.create_dir(&folder).map_err(TsdbError::io("make", &folder))?;
@@ -604,7 +692,8 @@ impl Inner {
         for name in self.disk.list(&written).map_err(TsdbError::io("list", &written))? {
             self.link(&written.join(name), &copy, true)?;
         }
-        for dir in [&folder, &copy, to] {
+        let above = to.parent().filter(|above| !above.as_os_str().is_empty());
+        for dir in [&folder, &copy, to, above.unwrap_or(Path::new("."))] {
             self.disk.sync_dir(dir).map_err(TsdbError::io("sync", dir))?;
         }
         Ok(())
@@ -635,12 +724,10 @@ impl Bell {
         self.wake.notify_all();
     }
 
-    fn ring_if_due(&self, head: &Head) {
+    fn is_due(&self, head: &Head) -> bool {
         let newest = head.newest().map_or(i64::MIN, Timestamp::as_millis);
         let bytes = head.counters.bytes.load(Relaxed);
-        if newest >= self.due_at.load(Relaxed) || bytes > self.due_bytes.load(Relaxed) {
-            self.ring();
-        }
+        newest >= self.due_at.load(Relaxed) || bytes > self.due_bytes.load(Relaxed)
     }
 
     /// Waits until it is rung; `false` at the end.
@@ -679,10 +766,13 @@ fn floor_of(blocks: &[Arc<Block>]) -> Timestamp {
     blocks.iter().map(|block| block.meta.floor).max().unwrap_or(Timestamp::MIN)
 }
 
-/// Opens all blocks, sorted by start, and finishes what was under way; says how many are unreadable.
-fn open_blocks(disk: &dyn Disk, folder: &Path) -> Result<(Vec<Arc<Block>>, u64), TsdbError> {
+/// Opens all blocks, sorted by start, and finishes what was under way; says which are unreadable.
+fn open_blocks(
+    disk: &dyn Disk,
+    folder: &Path,
+) -> Result<(Vec<Arc<Block>>, Vec<PathBuf>), TsdbError> {
     let names = disk.list(folder).map_err(TsdbError::io("list", folder))?;
-    let (mut blocks, mut unreadable) = (Vec::new(), 0);
+    let (mut blocks, mut unreadable) = (Vec::new(), Vec::new());
     for name in &names {
         let path = folder.join(name);
         let of_block = |name: &str| names.iter().any(|other| other == name);
@@ -691,7 +781,7 @@ fn open_blocks(disk: &dyn Disk, folder: &Path) -> Result<(Vec<Arc<Block>>, u64),
                 Ok(block) => blocks.push(Arc::new(block)),
                 Err(error @ TsdbError::Damaged { .. }) => {
                     tracing::error!(%error, "the block is left aside");
-                    unreadable += 1;
+                    unreadable.push(path);
                 }
                 Err(error) => return Err(error),
             },
@@ -712,17 +802,21 @@ fn open_blocks(disk: &dyn Disk, folder: &Path) -> Result<(Vec<Arc<Block>>, u64),
 }
 
 fn remove_block(disk: &dyn Disk, path: &Path) -> Result<(), TsdbError> {
-    // The block first: what is left of the others is removed when the folder is opened.
-    for extension in [BLOCK, INDEX, DELETED] {
+    let remove = |extension| {
         let path = path.with_extension(extension);
         match disk.remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(TsdbError::io("remove", &path)(error));
+                Err(TsdbError::io("remove", &path)(error))
             }
-            _ => {}
+            _ => Ok(()),
         }
-    }
-    Ok(())
+    };
+    remove(BLOCK)?;
+    // A block that comes back with the power, must not do so without what is deleted from it.
+    let folder = path.parent().unwrap_or(path);
+    disk.sync_dir(folder).map_err(TsdbError::io("sync", folder))?;
+    remove(INDEX)?;
+    remove(DELETED)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

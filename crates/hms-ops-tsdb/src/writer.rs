@@ -22,8 +22,8 @@ use crate::record::{SeriesId, encode_batch, encode_series};
 pub(crate) const MAX_RECORD: usize = 64 << 20;
 /// Bytes that may wait to be written, in KiB; more wait to wait.
 const QUEUE_KIB: u32 = 128 << 10;
-/// Definitions in one record.
-const DEFINITIONS: usize = 4096;
+/// Bytes of labels after which a record of definitions is full.
+const DEFINITION_BYTES: usize = 1 << 20;
 
 /// The writer's side of the store, and the door to it.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl Writer {
         head: Arc<Head>,
         log: Log,
         durability: Durability,
-        after: impl Fn() + Send + 'static,
+        after: impl Fn(&Shared) + Send + 'static,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             head,
@@ -161,6 +161,15 @@ impl Writer {
         self.shared.suspect.swap(false, Relaxed)
     }
 
+    /// Begins a new segment; its first record is the one that is returned.
+    pub(crate) fn rotate_log(&self) -> Result<Seq, TsdbError> {
+        let mut log = self.log();
+        let rotated = log.rotate();
+        self.shared.note_suspect(&mut log);
+        rotated?;
+        Ok(log.next_seq())
+    }
+
     /// It still may not be.
     pub(crate) fn put_back_suspect(&self) {
         self.shared.suspect.store(true, Relaxed);
@@ -195,7 +204,8 @@ impl Shared {
         samples: InFlight,
         exemplars: Vec<OfSeries>,
     ) -> Result<(), TsdbError> {
-        let kib = u32::try_from(record.len() >> 10).unwrap_or(u32::MAX).clamp(1, QUEUE_KIB);
+        let bytes = record.len() + samples.samples.len() * size_of::<Pending>();
+        let kib = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).clamp(1, QUEUE_KIB);
         let room = self.room.clone().acquire_many_owned(kib).await;
         let room = room.map_err(|_| TsdbError::Closed)?;
         let (done, stored) = oneshot::channel();
@@ -210,7 +220,8 @@ impl Shared {
         stored.await.unwrap_or(Err(TsdbError::Closed))
     }
 
-    fn run(&self, after: impl Fn()) {
+    fn run(&self, after: impl Fn(&Self)) {
+        let _last = Last(self);
         let mut since_sync = Stopwatch::start();
         loop {
             let due = match self.durability {
@@ -223,7 +234,7 @@ impl Shared {
             let first_unsynced = !jobs.is_empty() && !lock(&self.log).unsynced();
             if !jobs.is_empty() {
                 self.write(jobs);
-                after();
+                after(self);
             }
             match self.durability {
                 Durability::Interval(_) if first_unsynced => since_sync = Stopwatch::start(),
@@ -232,6 +243,8 @@ impl Shared {
                     let synced = log.sync().map_err(TsdbError::from);
                     self.note_suspect(&mut log);
                     self.note(synced.err().map(Arc::new));
+                    drop(log);
+                    after(self);
                     since_sync = Stopwatch::start();
                 }
                 _ => {}
@@ -303,6 +316,12 @@ impl Shared {
         }
     }
 
+    /// Whether there is something for the maintainer to do: more log than a replay should have, or
+    /// a part of it that may not be on the disk.
+    pub(crate) fn wants_checkpoint(&self, log_bytes: u64) -> bool {
+        self.suspect.load(Relaxed) || self.log_bytes.load(Relaxed) > log_bytes
+    }
+
     fn note_suspect(&self, log: &mut Log) {
         if log.take_suspect().is_some() {
             self.suspect.store(true, Relaxed);
@@ -321,9 +340,32 @@ impl Shared {
     }
 }
 
+/// When the writer ends, in whatever way, nobody waits for it any more.
+struct Last<'a>(&'a Shared);
+
+impl Drop for Last<'_> {
+    fn drop(&mut self) {
+        let mut queue = lock(&self.0.queue);
+        queue.closed = true;
+        self.0.room.close();
+        let left = std::mem::take(&mut queue.jobs);
+        drop(queue);
+        for job in left {
+            let _ = job.done.send(Err(TsdbError::Closed));
+        }
+    }
+}
+
 /// Records that define series.
 pub(crate) fn definitions(series: &[(SeriesId, Labels)]) -> impl Iterator<Item = Vec<u8>> {
-    series.chunks(DEFINITIONS).map(|s| encode_series(s.iter().map(|(id, labels)| (*id, labels))))
+    let mut bytes = 0;
+    let fits = move |(_, labels): &(SeriesId, Labels), _: &(SeriesId, Labels)| {
+        bytes += labels.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let fits = bytes < DEFINITION_BYTES;
+        bytes = if fits { bytes } else { 0 };
+        fits
+    };
+    series.chunk_by(fits).map(|s| encode_series(s.iter().map(|(id, labels)| (*id, labels))))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -362,6 +362,11 @@ fn one_wrong_byte_of_a_block_is_found_and_its_file_named() {
     assert_eq!(done.status.code(), Some(1));
     let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!((&report["blocks"], &report["damaged"][0]), (&1.into(), &lines[0].into()));
+
+    let done = run(&["tsdb", "export", "--data", &data]);
+    assert_eq!(done.status.code(), Some(1), "an export that lacks something");
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(said.contains("1 piece of the history"), "{said}");
 }
 
 fn flip(path: &Path, offset: u64) {

@@ -328,7 +328,11 @@ fn end(appender: &mut dyn Appender, series: SeriesRef, at: Timestamp) -> Result<
 fn accepted(result: Result<(), StoreError>) -> Result<bool, StoreError> {
     match result {
         Ok(()) => Ok(true),
-        Err(StoreError::OutOfOrder { .. } | StoreError::Duplicate { .. }) => Ok(false),
+        Err(
+            StoreError::OutOfOrder { .. }
+            | StoreError::Duplicate { .. }
+            | StoreError::TooFarAhead { .. },
+        ) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -295,7 +295,7 @@ impl Index {
         let (mut list, mut last) = (Vec::new(), 0u32);
         while !bytes.is_empty() {
             last = last.checked_add(u32::try_from(read_u64(&mut bytes)?).ok()?)?;
-            if last >= self.len() {
+            if last >= self.len() || list.last() >= Some(&last) {
                 return None;
             }
             list.push(last);
@@ -350,7 +350,13 @@ impl Table {
         let bytes = offsets.checked_add((entries as usize).checked_add(1)?.checked_mul(4)?)?;
         let len = number_at(index, bytes.checked_sub(4)?)? as usize;
         *at = bytes.checked_add(len).filter(|end| *end <= index.len())?;
-        Some(Self { entries, offsets, bytes })
+        // Entries that overlap could say, all together, far more than there is.
+        let (all, _) = index.get(offsets..bytes)?.as_chunks();
+        all.is_sorted_by_key(|offset| u32::from_le_bytes(*offset)).then_some(Self {
+            entries,
+            offsets,
+            bytes,
+        })
     }
 
     fn get<'a>(&self, index: &'a [u8], entry: u32) -> Option<&'a [u8]> {

@@ -13,7 +13,7 @@ use crate::varint::{read_i64, read_u64, write_i64, write_u64};
 /// What the file begins with, and its format version.
 const MAGIC: &[u8; 8] = b"HMSDELE\x01";
 
-/// Ranges of time that are gone, by the place of their series.
+/// Ranges of time that are gone, in a file that has them twice, by the place of their series.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tombstones {
     ranges: BTreeMap<u32, Vec<TimeRange>>,
@@ -26,11 +26,8 @@ impl Tombstones {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             content => content.map_err(TsdbError::io("read", path))?,
         };
-        let whole = content.strip_prefix(MAGIC).and_then(|rest| {
-            let (body, crc) = rest.split_last_chunk()?;
-            (crc32fast::hash(body) == u32::from_le_bytes(*crc)).then_some(body)
-        });
-        let read = whole.and_then(Self::decode);
+        let (first, second) = content.split_at(content.len() / 2);
+        let read = Self::decode_copy(first).or_else(|| Self::decode_copy(second));
         read.ok_or(TsdbError::Damaged { path: path.to_owned(), what: "deletions cannot be read" })
     }
 
@@ -51,7 +48,8 @@ impl Tombstones {
         // Left over from a try that failed.
         let _ = disk.remove(&temporary);
         let written = disk.create(&temporary).and_then(|mut file| {
-            file.write_all(&[MAGIC, &body[..], &crc].concat())?;
+            let copy = [MAGIC, &body[..], &crc].concat();
+            file.write_all(&[&copy[..], &copy].concat())?;
             file.sync()?;
             disk.rename(&temporary, path)?;
             disk.sync_dir(path.parent().unwrap_or(path))
@@ -76,6 +74,12 @@ impl Tombstones {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.ranges.is_empty()
+    }
+
+    fn decode_copy(copy: &[u8]) -> Option<Self> {
+        let (body, crc) = copy.strip_prefix(MAGIC)?.split_last_chunk()?;
+        let whole = crc32fast::hash(body) == u32::from_le_bytes(*crc);
+        whole.then(|| Self::decode(body)).flatten()
     }
 
     fn decode(mut body: &[u8]) -> Option<Self> {

@@ -45,6 +45,11 @@ impl Exemplars {
     /// Drops those of a series in a range.
     pub(crate) fn delete(&mut self, series: SeriesId, range: TimeRange) {
         self.ring.retain(|(of, _, exemplar)| *of != series || !range.contains(exemplar.at));
+        let newest = self.ring.iter().rfind(|(of, ..)| *of == series);
+        match newest.map(|(.., exemplar)| exemplar.clone()) {
+            Some(newest) => self.newest.insert(series, newest),
+            None => self.newest.remove(&series),
+        };
     }
 
     pub(crate) fn all(&self) -> Vec<(SeriesId, Labels, Exemplar)> {

@@ -20,6 +20,8 @@ pub(crate) struct Index {
     symbols: HashSet<Arc<str>>,
     names: BTreeMap<Arc<str>, Name>,
     all: Vec<u32>,
+    /// Counts changes of the sets of values.
+    changes: u64,
     /// A pattern is run over the values of its name once, until another value comes.
     cache: Mutex<HashMap<Pattern, Answer>>,
 }
@@ -28,7 +30,7 @@ pub(crate) struct Index {
 #[derive(Debug, Default)]
 struct Name {
     values: BTreeMap<Arc<str>, Vec<u32>>,
-    /// Counts changes of the set of values.
+    /// The last change of the set of values.
     version: u64,
 }
 
@@ -63,7 +65,10 @@ impl Index {
             let name = self.names.get_mut(name).expect("it was just put there");
             let before = name.values.len();
             insert(name.values.entry(symbol).or_default(), id);
-            name.version += u64::from(name.values.len() > before);
+            if name.values.len() > before {
+                self.changes += 1;
+                name.version = self.changes;
+            }
         }
     }
 
@@ -78,7 +83,8 @@ impl Index {
                 list.retain(|id| !ids.contains(id));
                 if list.is_empty() {
                     values.values.remove(value);
-                    values.version += 1;
+                    self.changes += 1;
+                    values.version = self.changes;
                 }
             }
         }

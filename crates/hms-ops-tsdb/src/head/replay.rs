@@ -3,21 +3,37 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use hms_ops_core::labels::Labels;
+use hms_ops_core::sample::Value;
 use hms_ops_core::time::Timestamp;
 
-use super::series::{Rules, Verdict};
-use super::{Head, SAMPLE_BYTES, SHARDS, lock};
+use super::series::{Rules, Series, Verdict};
+use super::{Head, SAMPLE_BYTES, SHARDS, cost, lock};
 use crate::chunk::ChunkError;
 use crate::record::{Record, SeriesId, as_batch, decode, decode_batch};
+
+/// Numbers that are collected before they are stored: 12 MiB.
+const WAITING: usize = 1 << 19;
 
 /// A head that takes records of the log.
 #[derive(Debug)]
 pub(crate) struct Replay {
     head: Head,
     places: HashMap<SeriesId, u32, BuildHasherDefault<IdHasher>>,
+    written_floor: Timestamp,
+    /// Numbers that wait to be stored, in the order of the log.
+    waiting: Vec<Waiting>,
     counts: Counts,
+}
+
+/// A number on its way to its series.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    place: u32,
+    at: Timestamp,
+    value: f64,
 }
 
 /// What the log had that could not be used.
@@ -33,7 +49,9 @@ pub(crate) struct Counts {
 
 impl Replay {
     pub(crate) fn new(head: Head) -> Self {
-        Self { head, places: HashMap::default(), counts: Counts::default() }
+        let written_floor = Timestamp::MIN;
+        let (places, waiting, counts) = Default::default();
+        Self { head, places, written_floor, waiting, counts }
     }
 
     /// Takes one record.
@@ -41,7 +59,11 @@ impl Replay {
         if let Some(mut batch) = as_batch(bytes) {
             return self.batch(&mut batch);
         }
-        match decode(bytes) {
+        let record = decode(bytes);
+        if !matches!(record, Some(Record::Series(_))) {
+            self.store_waiting();
+        }
+        match record {
             Some(Record::Series(series)) => {
                 series.into_iter().for_each(|(id, labels)| self.define(id, &labels));
             }
@@ -59,6 +81,7 @@ impl Replay {
                 }
             }
             Some(Record::Floor(floor)) => {
+                self.written_floor = self.written_floor.max(floor);
                 self.head.floor.fetch_max(floor.as_millis(), Relaxed);
             }
             Some(Record::Chunk { series, histograms, count, bytes }) => {
@@ -69,8 +92,10 @@ impl Replay {
                 }
             }
             Some(Record::Exemplars(exemplars)) => {
+                let mut creation = lock(&self.head.creation);
                 let mut ring = lock(&self.head.exemplars);
                 for (id, labels, exemplar) in exemplars {
+                    creation.next = creation.next.max(id + 1);
                     ring.take(id, &labels, exemplar);
                 }
             }
@@ -78,8 +103,14 @@ impl Replay {
         }
     }
 
+    /// The floor that a record has said.
+    pub(crate) fn written_floor(&self) -> Timestamp {
+        self.written_floor
+    }
+
     /// The head, and what could not be used.
-    pub(crate) fn finish(self) -> (Head, Counts) {
+    pub(crate) fn finish(mut self) -> (Head, Counts) {
+        self.store_waiting();
         (self.head, self.counts)
     }
 
@@ -100,38 +131,92 @@ impl Replay {
     }
 
     fn batch(&mut self, bytes: &mut &[u8]) {
-        let Self { head, places, counts } = self;
-        let window = head.options.out_of_order_window;
-        let rules = Rules { window, floor: head.floor() };
-        let (mut added, mut late) = (0, 0);
-        let mut newest = head.newest.load(Relaxed);
+        let mut histograms = Vec::new();
         let exemplars = decode_batch(bytes, |id, at, value| {
-            let place = places.get(&id).copied();
-            let shard = place.map(|place| (place, head.shards[place as usize % SHARDS].get_mut()));
-            let Some((place, Ok(shard))) = shard else {
-                counts.orphans += 1;
+            let Some(&place) = self.places.get(&id) else {
+                self.counts.orphans += 1;
                 return;
             };
-            let Some(series) = shard.at_mut(place) else { return };
-            match series.take(at, value, rules) {
-                Verdict::Newer => added += 1,
-                Verdict::Late => late += 1,
-                Verdict::Same | Verdict::Duplicate | Verdict::TooOld(_) => {}
+            match value {
+                Value::Float(value) => self.waiting.push(Waiting { place, at, value }),
+                Value::Histogram(_) => histograms.push((place, at, value)),
             }
-            newest = newest.max(at.as_millis());
         });
-        head.newest.store(newest, Relaxed);
-        counts.samples += added + late;
-        counts.unreadable += u64::from(exemplars.is_none());
-        head.counters.samples.fetch_add(added + late, Relaxed);
-        head.counters.late.fetch_add(late, Relaxed);
-        head.counters.bytes.fetch_add((added + late) * SAMPLE_BYTES, Relaxed);
-        for (id, exemplar) in exemplars.into_iter().flatten() {
-            let Some(&place) = places.get(&id) else { continue };
-            let Ok(shard) = head.shards[place as usize % SHARDS].get_mut() else { continue };
-            let Some(series) = shard.at(place) else { continue };
-            lock(&head.exemplars).take(series.id, &series.labels, exemplar);
+        self.counts.unreadable += u64::from(exemplars.is_none());
+        if !histograms.is_empty() {
+            self.store_waiting();
+            for (place, at, value) in histograms {
+                self.store_one(place, at, value);
+            }
+        } else if self.waiting.len() >= WAITING {
+            self.store_waiting();
         }
+        for (id, exemplar) in exemplars.into_iter().flatten() {
+            let Some(&place) = self.places.get(&id) else { continue };
+            let Ok(shard) = self.head.shards[place as usize % SHARDS].get_mut() else { continue };
+            let Some(series) = shard.at(place) else { continue };
+            lock(&self.head.exemplars).take(series.id, &series.labels, exemplar);
+        }
+    }
+
+    /// Stores what waits, series by series: one at a time stays in the processor's cache.
+    fn store_waiting(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        // Sorted by counting, which keeps the order of the log within a series.
+        let places = waiting.iter().map(|w| w.place as usize + 1).max().unwrap_or(0);
+        let mut ends = vec![0; places];
+        waiting.iter().for_each(|w| ends[w.place as usize] += 1);
+        let mut end = 0;
+        for place in &mut ends {
+            (*place, end) = (end, end + *place);
+        }
+        let mut sorted = vec![(Timestamp::MIN, 0.0); waiting.len()];
+        for Waiting { place, at, value } in &waiting {
+            let end = &mut ends[*place as usize];
+            sorted[*end] = (*at, *value);
+            *end += 1;
+        }
+        let mut start = 0;
+        for (place, end) in (0..).zip(ends) {
+            let run = &sorted[start..end];
+            let bytes = run.len() as u64 * SAMPLE_BYTES;
+            if !run.is_empty() {
+                self.store(place, bytes, |series, rules| series.take_numbers(run, rules));
+            }
+            start = end;
+        }
+        self.waiting = waiting;
+        self.waiting.clear();
+    }
+
+    fn store_one(&mut self, place: u32, at: Timestamp, value: Value) {
+        self.store(place, cost(&value), |series, rules| match series.take(at, value, rules) {
+            Verdict::Newer => (1, 0),
+            Verdict::Late => (0, 1),
+            Verdict::Same | Verdict::Duplicate | Verdict::TooOld(_) => (0, 0),
+        });
+    }
+
+    /// Stores samples of one series, as [`Head::apply`] does, and counts them.
+    fn store(
+        &mut self,
+        place: u32,
+        bytes: u64,
+        take: impl FnOnce(&mut Series, Rules) -> (u64, u64),
+    ) {
+        let head = &mut self.head;
+        // What is in the log was within its window when it came, whatever the window is now.
+        let rules = Rules { window: Duration::MAX, floor: head.floor() };
+        let Ok(shard) = head.shards[place as usize % SHARDS].get_mut() else { return };
+        let Some(series) = shard.at_mut(place) else { return };
+        let (added, late) = take(series, rules);
+        let newest = series.newest().map_or(i64::MIN, |newest| newest.at.as_millis());
+        *head.newest.get_mut() = newest.max(*head.newest.get_mut());
+        let counters = &mut head.counters;
+        *counters.samples.get_mut() += added + late;
+        *counters.late.get_mut() += late;
+        *counters.bytes.get_mut() += bytes;
+        self.counts.samples += added + late;
     }
 
     fn chunk(

@@ -16,6 +16,8 @@ use crate::record::SeriesId;
 const NUMBERS: usize = 240;
 /// Histograms in a full chunk.
 const HISTOGRAMS: usize = 60;
+/// Buckets of a full chunk of histograms, which must fit into a record.
+const BUCKETS: usize = 100_000;
 /// Late samples that wait beside the chunks before they are put in their place.
 const LATE: usize = 32;
 
@@ -142,6 +144,28 @@ impl Series {
         verdict
     }
 
+    /// Takes numbers one after the other, as [`Series::take`] does; says how many it added at the end,
+    /// and how many between others.
+    pub(crate) fn take_numbers(&mut self, run: &[(Timestamp, f64)], rules: Rules) -> (u64, u64) {
+        let (mut added, mut late) = (0, 0);
+        for &(at, number) in run {
+            let is_newer = self.newest.as_ref().is_none_or(|newest| newest.at < at);
+            if is_newer && at >= rules.floor {
+                // Nearly always; the judgement would say the same.
+                self.push_number(at, number);
+                self.newest = Some(Sample { at, value: Value::Float(number) });
+                added += 1;
+                continue;
+            }
+            match self.take(at, Value::Float(number), rules) {
+                Verdict::Newer => added += 1,
+                Verdict::Late => late += 1,
+                Verdict::Same | Verdict::Duplicate | Verdict::TooOld(_) => {}
+            }
+        }
+        (added, late)
+    }
+
     /// Takes a whole chunk, newer than all there is; from a checkpoint.
     ///
     /// # Errors
@@ -229,6 +253,12 @@ impl Series {
         let before = self.len();
         self.late.retain(|late| !range.contains(late.at));
         self.rebuild(0, |sample| !range.contains(sample.at));
+        // Or what is deleted would be served as the newest, and refused when it comes again.
+        if self.newest.as_ref().is_some_and(|newest| range.contains(newest.at)) {
+            let mut left = Vec::new();
+            let _ = self.runs(TimeRange::ALL).read(TimeRange::ALL, &mut left);
+            self.newest = left.pop();
+        }
         before - self.len()
     }
 
@@ -277,17 +307,9 @@ impl Series {
     /// Adds a sample to the open chunk.
     fn push(&mut self, at: Timestamp, value: &Value) {
         match value {
-            Value::Float(number) => {
-                if !matches!(&self.open, Open::Numbers(open) if open.len() < NUMBERS) {
-                    self.seal();
-                    self.open = Open::Numbers(XorEncoder::new());
-                }
-                if let Open::Numbers(open) = &mut self.open {
-                    open.push(at.as_millis(), *number);
-                }
-            }
+            Value::Float(number) => self.push_number(at, *number),
             Value::Histogram(histogram) => {
-                if !matches!(&self.open, Open::Histograms(open) if open.len() < HISTOGRAMS) {
+                if !self.open.has_room_for_a_histogram() {
                     self.seal();
                     self.open = Open::Histograms(Vec::new());
                 }
@@ -298,7 +320,16 @@ impl Series {
         }
     }
 
-    /// Ends the open chunk.
+    fn push_number(&mut self, at: Timestamp, number: f64) {
+        if !matches!(&self.open, Open::Numbers(open) if open.len() < NUMBERS) {
+            self.seal();
+        }
+        if let Open::Numbers(open) = &mut self.open {
+            open.push(at.as_millis(), number);
+        }
+    }
+
+    /// Ends the open chunk, and begins one of numbers.
     fn seal(&mut self) {
         self.sealed.extend(self.open.as_chunk());
         self.open = Open::Numbers(XorEncoder::new());
@@ -306,6 +337,12 @@ impl Series {
 }
 
 impl Open {
+    fn has_room_for_a_histogram(&self) -> bool {
+        let Self::Histograms(open) = self else { return false };
+        let buckets: usize = open.iter().map(|(_, h)| h.positive.len() + h.negative.len()).sum();
+        open.len() < HISTOGRAMS && buckets < BUCKETS
+    }
+
     fn len(&self) -> usize {
         match self {
             Self::Numbers(open) => open.len(),

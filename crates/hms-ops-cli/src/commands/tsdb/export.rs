@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use hms_ops::core::labels::{Labels, NAME};
 use hms_ops::core::matcher::{Matcher, Selector};
 use hms_ops::core::name::stored_name;
@@ -49,7 +49,13 @@ pub(super) async fn run(dir: &Path, args: &ExportArgs) -> Result<()> {
     if let Some(left) = written.left.to_text() {
         say(&format!("left out, as the format cannot hold them: {left}"));
     }
-    Ok(store.close()?)
+    let damaged = store.stats().await.damaged;
+    store.close()?;
+    if damaged > 0 {
+        let pieces = counted(damaged, "piece", "pieces");
+        bail!("{pieces} of the history could not be read: damaged; `verify` names what");
+    }
+    Ok(())
 }
 
 /// Which samples are asked for.
