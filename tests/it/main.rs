@@ -7,6 +7,8 @@ mod embedded;
 #[cfg(feature = "exporter-prometheus")]
 mod exporter;
 mod healing;
+#[cfg(feature = "store-tsdb")]
+mod history;
 mod ledger_away;
 
 hms_ops::test_entry!();

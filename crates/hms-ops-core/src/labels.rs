@@ -1,5 +1,6 @@
 //! Label sets: what tells one series from another.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -115,6 +116,18 @@ impl Labels {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// The label names of these series, sorted.
+pub fn names(series: &[Labels]) -> Vec<String> {
+    let names: BTreeSet<&str> = series.iter().flat_map(|l| l.iter().map(|(n, _)| n)).collect();
+    names.into_iter().map(str::to_owned).collect()
+}
+
+/// The values that the label `name` has in these series, sorted.
+pub fn values(name: &str, series: &[Labels]) -> Vec<String> {
+    let values: BTreeSet<&str> = series.iter().filter_map(|l| l.get(name)).collect();
+    values.into_iter().map(str::to_owned).collect()
 }
 
 impl Default for Labels {

@@ -206,14 +206,18 @@ fn mend_piece(bytes: &mut [u8], offset: u64, len: u32) {
     }
 }
 
-/// Reads what is deleted of a block and writes it again, on a disk that is empty. The checksum is put
-/// right first.
+/// Reads what is deleted from a block and writes it again, on a disk that is empty. The checksums of
+/// both copies are put right first.
 pub fn deletions(disk: &dyn Disk, bytes: &[u8]) -> bool {
     let mut bytes = bytes.to_vec();
-    if let Some((before, crc)) = bytes.split_last_chunk_mut()
-        && let Some(body) = before.get(8..)
-    {
-        *crc = crc32fast::hash(body).to_le_bytes();
+    let middle = bytes.len() / 2;
+    let (first, second) = bytes.split_at_mut(middle);
+    for copy in [first, second] {
+        if let Some((before, crc)) = copy.split_last_chunk_mut()
+            && let Some(body) = before.get(8..)
+        {
+            *crc = crc32fast::hash(body).to_le_bytes();
+        }
     }
     let [path, again] = ["/a.deleted", "/b.deleted"].map(Path::new);
     write(disk, path, &bytes);

@@ -411,12 +411,18 @@ impl Head {
         self.counters.bytes.store(bytes, Relaxed);
     }
 
-    /// The numbers, in the log, of the series that all `matchers` accept.
+    /// The numbers, in the log, of the series and exemplars that all `matchers` accept.
     pub(crate) fn ids(&self, matchers: &[Matcher]) -> Vec<SeriesId> {
         let index = read(&self.index);
         let shards = self.read_all();
         let places = index.matching(matchers).into_iter();
-        places.filter_map(|place| Some(shards[place as usize % SHARDS].at(place)?.id)).collect()
+        let of_place = |place: u32| Some(shards[place as usize % SHARDS].at(place)?.id);
+        // Series that are gone may have left exemplars.
+        let exemplars = lock(&self.exemplars);
+        let mut ids: Vec<_> = places.filter_map(of_place).chain(exemplars.ids(matchers)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
     }
 
     /// Drops the samples of these series that lie in `range`.
@@ -486,7 +492,7 @@ impl Head {
         index.add(place, &labels);
         lookup.insert(labels.clone(), place);
         let given = id.unwrap_or(creation.next);
-        creation.next = creation.next.max(given + 1);
+        creation.next = creation.next.max(given.saturating_add(1));
         if id.is_none() {
             creation.undefined.push((given, labels.clone()));
         }

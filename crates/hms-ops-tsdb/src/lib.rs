@@ -24,14 +24,18 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod head;
+mod maintain;
 mod options;
 mod postings;
 mod record;
+mod snapshot;
 mod store;
 mod tsdb;
 mod varint;
+mod verify;
 mod writer;
 
 pub use self::error::TsdbError;
 pub use self::options::{Durability, Options, SeriesLimits};
-pub use self::tsdb::{Report, Tsdb};
+pub use self::tsdb::Tsdb;
+pub use self::verify::Report;

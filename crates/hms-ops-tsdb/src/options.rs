@@ -37,6 +37,19 @@ impl Default for SeriesLimits {
 }
 
 /// What a store promises, and what it may take; the fields say what is usual.
+///
+/// ```
+/// use std::time::Duration;
+/// use hms_ops_tsdb::{Durability, Options, SeriesLimits};
+///
+/// let options = Options {
+///     durability: Durability::Interval(Duration::from_secs(1)),
+///     retention: Duration::from_secs(90 * 24 * 3600),
+///     series: SeriesLimits { target: 2000, ..SeriesLimits::default() },
+///     ..Options::default()
+/// };
+/// assert_eq!(options.block, Duration::from_secs(2 * 3600));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Options {
     /// What a commit survives; each commit a loss of power.

@@ -1,6 +1,6 @@
 //! Records of the write-ahead log: what one commit brings, as bytes.
 //!
-//! The layout is drawn in `docs/format/wal.md`. A record stands for itself: apart from the numbers
+//! The layout is drawn in `docs/format/record.md`. A record stands for itself: apart from the numbers
 //! of series, which definitions give a meaning, nothing in it depends on another record, so that
 //! the loss of one costs no other.
 
@@ -70,11 +70,11 @@ pub(crate) fn encode_batch<'a>(
     let mut out = Vec::with_capacity(16 + samples.len() * 9);
     out.push(BATCH);
     write_u64(&mut out, samples.len() as u64);
-    let (mut last_id, mut last_at) = (0, 0);
+    let (mut last_id, mut last_at) = (0u64, 0i64);
     for (id, at, value) in samples {
         let at = at.as_millis();
         let mut token = 0;
-        if id == last_id + 1 {
+        if id == last_id.wrapping_add(1) {
             token |= NEXT_SERIES;
         }
         if at == last_at {

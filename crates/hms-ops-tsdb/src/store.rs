@@ -1,13 +1,13 @@
 //! [`Store`], over head and blocks.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use async_trait::async_trait;
-use hms_ops_core::labels::Labels;
+use hms_ops_core::labels::{self, Labels};
 use hms_ops_core::matcher::Matcher;
 use hms_ops_core::sample::{Exemplar, Sample, Value};
 use hms_ops_core::store::{
@@ -65,9 +65,7 @@ impl Store for Tsdb {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<Vec<String>, StoreError> {
-        let series = self.series(matchers, range).await?;
-        let names: BTreeSet<&str> = series.iter().flat_map(|l| l.iter().map(|(n, _)| n)).collect();
-        Ok(names.into_iter().map(str::to_owned).collect())
+        Ok(labels::names(&self.series(matchers, range).await?))
     }
 
     async fn label_values(
@@ -76,9 +74,7 @@ impl Store for Tsdb {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<Vec<String>, StoreError> {
-        let series = self.series(matchers, range).await?;
-        let values: BTreeSet<&str> = series.iter().filter_map(|l| l.get(name)).collect();
-        Ok(values.into_iter().map(str::to_owned).collect())
+        Ok(labels::values(name, &self.series(matchers, range).await?))
     }
 
     async fn exemplars(

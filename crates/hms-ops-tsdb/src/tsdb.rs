@@ -2,8 +2,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -16,15 +16,16 @@ use hms_ops_wal::log::{Log, LogOptions, Recovery};
 
 use crate::block::{BLOCK, Block, BlockWriter, DELETED, INDEX};
 use crate::checkpoint;
-use crate::compact::{self, in_order};
+use crate::compact::in_order;
 use crate::error::TsdbError;
 use crate::head::{Head, Replay};
+use crate::maintain::Bell;
 use crate::options::Options;
 use crate::record::encode_delete;
 use crate::writer::{MAX_RECORD, Shared, Writer};
 
 /// Bytes of log after which the head is written down, so that a replay stays short.
-const LOG_BYTES: u64 = 256 << 20;
+pub(crate) const LOG_BYTES: u64 = 64 << 20;
 
 /// The embedded store.
 ///
@@ -59,54 +60,26 @@ pub struct Tsdb {
 /// What the store's threads share.
 #[derive(Debug)]
 pub(crate) struct Inner {
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
-    options: Options,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: PathBuf,
+    pub(crate) options: Options,
     pub(crate) head: Arc<Head>,
     pub(crate) writer: Writer,
     /// Sorted by start.
-    blocks: RwLock<Arc<[Arc<Block>]>>,
+    pub(crate) blocks: RwLock<Arc<[Arc<Block>]>>,
     /// Held while files come and go.
-    maintenance: Mutex<()>,
-    bell: Arc<Bell>,
+    pub(crate) maintenance: Mutex<()>,
+    pub(crate) bell: Arc<Bell>,
     /// Whether there may be files of blocks that are none of the store's: a call has failed.
-    unsure: AtomicBool,
+    pub(crate) unsure: AtomicBool,
     /// The floor that the last checkpoint has.
-    written_floor: AtomicI64,
+    pub(crate) written_floor: AtomicI64,
     /// Why the last maintenance failed.
-    trouble: Mutex<Option<Arc<TsdbError>>>,
+    pub(crate) trouble: Mutex<Option<Arc<TsdbError>>>,
     /// Pieces that were found damaged when the folder was opened.
-    damaged: u64,
+    pub(crate) damaged: u64,
     /// Blocks that were left aside since they cannot be read.
-    unreadable: Vec<PathBuf>,
-}
-
-/// Wakes the maintainer.
-#[derive(Debug, Default)]
-struct Bell {
-    rung: Mutex<bool>,
-    wake: Condvar,
-    closed: AtomicBool,
-    /// Newest sample at which something is due.
-    due_at: AtomicI64,
-    /// Bytes of the head at which something is due.
-    due_bytes: AtomicU64,
-}
-
-/// What a folder holds, and what is wrong with it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Report {
-    /// Blocks that can be read.
-    pub blocks: u64,
-    /// Series, samples: of all blocks and the head together; a series counts in each.
-    pub series: u64,
-    /// Samples of all blocks and the head.
-    pub samples: u64,
-    /// Records of the write-ahead log.
-    pub records: u64,
-    /// What is damaged, a sentence each.
-    pub damaged: Vec<String>,
+    pub(crate) unreadable: Vec<PathBuf>,
 }
 
 impl Tsdb {
@@ -292,7 +265,8 @@ impl Tsdb {
     ///
     /// # Errors
     ///
-    /// [`TsdbError::TooFarAhead`], or as the disk says; then nothing is added.
+    /// [`TsdbError::TooFarAhead`], or as the disk says; then nothing is added. What a disk that is
+    /// out of order does not let go of, the next change of files removes.
     pub fn import(
         &self,
         series: impl IntoIterator<Item = (Labels, Vec<Sample>)>,
@@ -321,76 +295,6 @@ impl Tsdb {
         lock(&self.lock).take();
         closed
     }
-
-    /// Reads everything in a folder and says what is damaged; changes nothing. The folder must not
-    /// be in use.
-    ///
-    /// # Errors
-    ///
-    /// As [`Tsdb::open`].
-    pub fn verify(dir: impl AsRef<Path>) -> Result<Report, TsdbError> {
-        Self::verify_on(&OsDisk, dir.as_ref())
-    }
-
-    /// As [`Tsdb::verify`], on a disk of the caller's.
-    ///
-    /// # Errors
-    ///
-    /// As [`Tsdb::open`].
-    pub fn verify_on(disk: &dyn Disk, dir: &Path) -> Result<Report, TsdbError> {
-        disk.list(dir).map_err(TsdbError::io("list", dir))?;
-        let _lock = lock_folder(disk, dir)?;
-        let mut report = Report::default();
-        let folder = blocks_dir(dir);
-        for name in disk.list(&folder).map_err(TsdbError::io("list", &folder))? {
-            if !name.ends_with(&format!(".{BLOCK}")) {
-                continue;
-            }
-            match Block::open(disk, &folder.join(name)) {
-                Ok(block) => {
-                    report.blocks += 1;
-                    report.series += u64::from(block.len());
-                    report.samples += block.meta.samples;
-                    report.damaged.extend(block.verify());
-                }
-                Err(error @ TsdbError::Damaged { .. }) => report.damaged.push(error.to_string()),
-                Err(error) => return Err(error),
-            }
-        }
-        let mut replay = Replay::new(Head::new(&Options::default()));
-        let mut logs = Vec::new();
-        let mut first_seq = 1;
-        if let Some((path, seq)) = checkpoint::list(disk, dir)?.pop() {
-            logs.push(checkpoint::read(disk, &path, &mut replay)?);
-            first_seq = seq;
-        }
-        if disk.list(&log_dir(dir)).is_ok() {
-            logs.push(Log::read(disk, &log_dir(dir), &log_options(), |seq, record| {
-                if seq >= first_seq {
-                    replay.take(record);
-                }
-                Ok::<_, TsdbError>(())
-            })?);
-        }
-        for log in logs {
-            report.records += log.records;
-            report.damaged.extend(log.damaged.iter().map(ToString::to_string));
-            let unlisted = log.damaged_stretches - log.damaged.len() as u64;
-            if unlisted > 0 {
-                report.damaged.push(format!("{unlisted} more places of the log"));
-            }
-        }
-        let (head, counts) = replay.finish();
-        report.series += head.counters.series.load(Relaxed);
-        report.samples += head.counters.samples.load(Relaxed);
-        if counts.orphans > 0 {
-            report.damaged.push(format!("{} samples of unknown series", counts.orphans));
-        }
-        if counts.unreadable > 0 {
-            report.damaged.push(format!("{} records that are none", counts.unreadable));
-        }
-        Ok(report)
-    }
 }
 
 impl Drop for Tsdb {
@@ -404,40 +308,6 @@ impl Drop for Tsdb {
 impl Inner {
     pub(crate) fn blocks(&self) -> Arc<[Arc<Block>]> {
         self.blocks.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// One change of files at a time, and none when the folder may be another's.
-    fn changing(&self) -> Result<MutexGuard<'_, ()>, TsdbError> {
-        let one = lock(&self.maintenance);
-        if self.bell.closed.load(Relaxed) {
-            return Err(TsdbError::Closed);
-        }
-        if self.unsure.load(Relaxed) {
-            self.sweep()?;
-            self.unsure.store(false, Relaxed);
-        }
-        Ok(one)
-    }
-
-    /// Removes what is left over when something has failed; or remembers to do so.
-    fn or_unsure<T>(&self, done: Result<T, TsdbError>) -> Result<T, TsdbError> {
-        if done.is_err() {
-            self.unsure.store(self.sweep().is_err(), Relaxed);
-        }
-        done
-    }
-
-    /// Removes the blocks that are none of the store's: they would be, when it is opened.
-    fn sweep(&self) -> Result<(), TsdbError> {
-        let (folder, blocks) = (blocks_dir(&self.dir), self.blocks());
-        for name in self.disk.list(&folder).map_err(TsdbError::io("list", &folder))? {
-            let path = folder.join(&name).with_extension(BLOCK);
-            let known = blocks.iter().any(|block| block.path == path);
-            if !known && !self.unreadable.contains(&path) && !name.ends_with(".tmp") {
-                remove_block(&*self.disk, &path)?;
-            }
-        }
-        self.disk.sync_dir(&folder).map_err(TsdbError::io("sync", &folder))
     }
 
     /// No sample may be later.
@@ -462,177 +332,7 @@ impl Inner {
         blocks + self.writer.log_bytes()
     }
 
-    fn maintain_until_closed(&self) {
-        while self.bell.wait() {
-            let failed = self.maintain().err().map(Arc::new);
-            let mut trouble = lock(&self.trouble);
-            if let Some(error) = &failed {
-                tracing::error!(%error, "the head cannot be sealed; the next try is in a while");
-                // Not with each commit.
-                let newest = self.head.newest().unwrap_or(Timestamp::MIN);
-                self.bell.due_at.store((newest + Duration::from_secs(60)).as_millis(), Relaxed);
-                let bytes = self.head.counters.bytes.load(Relaxed);
-                self.bell.due_bytes.store(bytes + bytes / 8, Relaxed);
-            }
-            *trouble = failed;
-        }
-    }
-
-    fn maintain(&self) -> Result<(), TsdbError> {
-        let _one = self.changing()?;
-        self.or_unsure(self.maintain_alone())
-    }
-
-    fn maintain_alone(&self) -> Result<(), TsdbError> {
-        let closed = || self.bell.closed.load(Relaxed);
-        while !closed()
-            && let Some(floor) = self.due_floor()
-        {
-            self.seal(floor)?;
-        }
-        // Before a block can go that says what is older.
-        self.write_floor()?;
-        self.drop_old()?;
-        while !closed()
-            && let Some(group) = compact::due(&self.blocks(), self.options.block, self.head.floor())
-        {
-            match compact::merge(&*self.disk, &blocks_dir(&self.dir), &group) {
-                Ok(path) => self.replace(&group, path.as_deref())?,
-                // Now known as damaged, and no longer due.
-                Err(TsdbError::Damaged { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let suspect = self.writer.take_suspect();
-        let log_bytes = self.writer.log_bytes();
-        if (suspect || log_bytes > LOG_BYTES)
-            && let Err(error) = self.checkpoint()
-        {
-            if suspect {
-                self.writer.put_back_suspect();
-            }
-            return Err(error);
-        }
-        self.plan_next();
-        Ok(())
-    }
-
-    /// Up to where the head is to be sealed, if it is due.
-    fn due_floor(&self) -> Option<Timestamp> {
-        let (start, newest) = (self.head.start()?, self.head.newest()?);
-        let floor = self.head.floor();
-        if start < floor {
-            // A try before has failed.
-            return Some(floor);
-        }
-        let (_, end) = compact::range_of(start, self.options.block);
-        if end > start && newest >= end + self.lag() {
-            return Some(end);
-        }
-        let full = self.head.counters.bytes.load(Relaxed) > self.options.memory / 4 * 3;
-        let early = newest - self.options.out_of_order_window;
-        (full && early > start).then_some(early)
-    }
-
-    /// How far the newest sample must be past a range before it is sealed.
-    fn lag(&self) -> Duration {
-        self.options.out_of_order_window.max(self.options.block / 4)
-    }
-
-    /// Says when the maintainer is to be woken.
-    fn plan_next(&self) {
-        let due = self.head.start().map_or(Timestamp::MIN, |start| {
-            compact::range_of(start, self.options.block).1 + self.lag()
-        });
-        self.bell.due_at.store(due.as_millis(), Relaxed);
-        let bytes = self.head.counters.bytes.load(Relaxed);
-        // Where nothing more can be sealed, not with each commit.
-        let due = (self.options.memory / 4 * 3).max(bytes + bytes / 8);
-        self.bell.due_bytes.store(due, Relaxed);
-    }
-
-    /// Makes a block of what is older than `floor`.
-    fn seal(&self, floor: Timestamp) -> Result<(), TsdbError> {
-        self.head.raise_floor(floor);
-        let sealed = TimeRange::new(Timestamp::MIN, floor - Duration::from_millis(1));
-        let shares = self.head.shares(sealed);
-        let mut series: Vec<_> = shares
-            .flatten()
-            .filter(|(_, _, runs)| !runs.chunks.is_empty() || !runs.late.is_empty())
-            .map(|(_, labels, runs)| (labels, runs))
-            .collect();
-        series.sort_by(|a, b| a.0.cmp(&b.0));
-        let folder = blocks_dir(&self.dir);
-        let mut writer = BlockWriter::new(&*self.disk, &folder)?;
-        let mut samples = Vec::new();
-        for (labels, runs) in &series {
-            samples.clear();
-            if let Err(error) = runs.read(sealed, &mut samples) {
-                tracing::error!(%labels, %error, "a chunk in memory is damaged");
-            }
-            writer.add(labels, &samples)?;
-        }
-        drop(series);
-        let path = writer.finish(floor, Vec::new())?;
-        let block = path.map(|path| Block::open(&*self.disk, &path)).transpose()?;
-        self.head.truncate(floor, || {
-            self.change_blocks(|blocks| blocks.extend(block.map(Arc::new)));
-        });
-        self.checkpoint()
-    }
-
-    /// Writes the head down, and drops the log before it.
-    fn checkpoint(&self) -> Result<(), TsdbError> {
-        let seq = self.writer.rotate_log()?;
-        let floor = self.head.floor();
-        checkpoint::write(&self.disk, &self.dir, &self.head, seq)?;
-        self.written_floor.fetch_max(floor.as_millis(), Relaxed);
-        self.writer.drop_log_before(seq)
-    }
-
-    /// Sees to it that a checkpoint says what is in blocks.
-    fn write_floor(&self) -> Result<(), TsdbError> {
-        if self.head.floor().as_millis() > self.written_floor.load(Relaxed) {
-            self.checkpoint()?;
-        }
-        Ok(())
-    }
-
-    /// Drops blocks that are too old, or too many.
-    fn drop_old(&self) -> Result<(), TsdbError> {
-        let blocks = self.blocks();
-        let Some(newest) = self.head.newest().max(blocks.iter().map(|b| b.meta.end).max()) else {
-            return Ok(());
-        };
-        let oldest = newest - self.options.retention;
-        let mut left: u64 = blocks.iter().map(|block| block.bytes).sum();
-        let limit = self.options.retention_bytes.unwrap_or(u64::MAX);
-        let mut by_age: Vec<_> = blocks.iter().collect();
-        by_age.sort_by_key(|block| block.meta.end);
-        for block in by_age {
-            if block.meta.end < oldest || left > limit {
-                left -= block.bytes;
-                self.replace(std::slice::from_ref(block), None)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts one block in the place of others.
-    fn replace(&self, gone: &[Arc<Block>], path: Option<&Path>) -> Result<(), TsdbError> {
-        let block = path.map(|path| Block::open(&*self.disk, path)).transpose()?;
-        self.change_blocks(|blocks| {
-            blocks.retain(|block| !gone.iter().any(|gone| gone.path == block.path));
-            blocks.extend(block.map(Arc::new));
-        });
-        for block in gone {
-            remove_block(&*self.disk, &block.path)?;
-        }
-        let folder = blocks_dir(&self.dir);
-        self.disk.sync_dir(&folder).map_err(TsdbError::io("sync", &folder))
-    }
-
-    fn change_blocks(&self, change: impl FnOnce(&mut Vec<Arc<Block>>)) {
+    pub(crate) fn change_blocks(&self, change: impl FnOnce(&mut Vec<Arc<Block>>)) {
         let mut blocks = self.blocks.write().unwrap_or_else(PoisonError::into_inner);
         let mut changed = blocks.to_vec();
         change(&mut changed);
@@ -659,101 +359,21 @@ impl Inner {
         }
         Ok(())
     }
-
-    fn snapshot(&self, to: &Path) -> Result<(), TsdbError> {
-        let _one = self.changing()?;
-        if self.disk.list(to).is_ok() {
-            let source = io::ErrorKind::AlreadyExists.into();
-            return Err(TsdbError::io("make", to)(source));
-        }
-        let taken = self.take_snapshot(to);
-        if taken.is_err() {
-            // A half would pass for a whole; what cannot be removed is named by the next try.
-            let _ = self.disk.remove_dir(to);
-        }
-        taken
-    }
-
-    fn take_snapshot(&self, to: &Path) -> Result<(), TsdbError> {
-        self.checkpoint()?;
-        let folder = blocks_dir(to);
-        self.disk.create_dir(&folder).map_err(TsdbError::io("make", &folder))?;
-        for block in self.blocks().iter() {
-            for extension in [BLOCK, INDEX, DELETED] {
-                let file = block.path.with_extension(extension);
-                self.link(&file, &folder, extension == BLOCK)?;
-            }
-        }
-        let Some((written, _)) = checkpoint::list(&*self.disk, &self.dir)?.pop() else {
-            return Ok(());
-        };
-        let copy = to.join(written.file_name().unwrap_or_default());
-        self.disk.create_dir(&copy).map_err(TsdbError::io("make", &copy))?;
-        for name in self.disk.list(&written).map_err(TsdbError::io("list", &written))? {
-            self.link(&written.join(name), &copy, true)?;
-        }
-        let above = to.parent().filter(|above| !above.as_os_str().is_empty());
-        for dir in [&folder, &copy, to, above.unwrap_or(Path::new("."))] {
-            self.disk.sync_dir(dir).map_err(TsdbError::io("sync", dir))?;
-        }
-        Ok(())
-    }
-
-    /// Gives a file a second name in `dir`, or copies it where that cannot be.
-    fn link(&self, file: &Path, dir: &Path, required: bool) -> Result<(), TsdbError> {
-        use hms_ops_wal::disk::DiskFileExt;
-
-        let to = dir.join(file.file_name().unwrap_or_default());
-        match self.disk.hard_link(file, &to) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !required => return Ok(()),
-            Err(_) => {}
-        }
-        let content = self.disk.read(file).map_err(TsdbError::io("read", file))?;
-        let copied = self.disk.create(&to).and_then(|mut copy| {
-            copy.write_all(&content)?;
-            copy.sync()
-        });
-        copied.map_err(TsdbError::io("write", &to))
-    }
 }
 
-impl Bell {
-    fn ring(&self) {
-        *lock(&self.rung) = true;
-        self.wake.notify_all();
-    }
-
-    fn is_due(&self, head: &Head) -> bool {
-        let newest = head.newest().map_or(i64::MIN, Timestamp::as_millis);
-        let bytes = head.counters.bytes.load(Relaxed);
-        newest >= self.due_at.load(Relaxed) || bytes > self.due_bytes.load(Relaxed)
-    }
-
-    /// Waits until it is rung; `false` at the end.
-    fn wait(&self) -> bool {
-        let mut rung = lock(&self.rung);
-        while !*rung {
-            rung = self.wake.wait(rung).unwrap_or_else(PoisonError::into_inner);
-        }
-        *rung = false;
-        !self.closed.load(Relaxed)
-    }
-}
-
-fn blocks_dir(dir: &Path) -> PathBuf {
+pub(crate) fn blocks_dir(dir: &Path) -> PathBuf {
     dir.join("blocks")
 }
 
-fn log_dir(dir: &Path) -> PathBuf {
+pub(crate) fn log_dir(dir: &Path) -> PathBuf {
     dir.join("wal")
 }
 
-fn log_options() -> LogOptions {
+pub(crate) fn log_options() -> LogOptions {
     LogOptions { kind: *b"tsdb", max_record_bytes: MAX_RECORD, ..LogOptions::default() }
 }
 
-fn lock_folder(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DiskLock>, TsdbError> {
+pub(crate) fn lock_folder(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DiskLock>, TsdbError> {
     let path = dir.join("lock");
     disk.lock(&path).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => TsdbError::InUse { folder: dir.to_owned() },
@@ -801,7 +421,7 @@ fn open_blocks(
     Ok((blocks, unreadable))
 }
 
-fn remove_block(disk: &dyn Disk, path: &Path) -> Result<(), TsdbError> {
+pub(crate) fn remove_block(disk: &dyn Disk, path: &Path) -> Result<(), TsdbError> {
     let remove = |extension| {
         let path = path.with_extension(extension);
         match disk.remove(&path) {
@@ -819,6 +439,6 @@ fn remove_block(disk: &dyn Disk, path: &Path) -> Result<(), TsdbError> {
     remove(DELETED)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! A bounded store in memory: the default of a small embedder, and the oracle of every other store.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use super::{
     Appender, SelectHint, SeriesLimit, SeriesRef, SeriesSet, Store, StoreError, StoreStats,
 };
-use crate::labels::{Labels, NAME};
+use crate::labels::{self, Labels, NAME};
 use crate::matcher::Matcher;
 use crate::sample::{Exemplar, Sample, Value};
 use crate::time::{TimeRange, Timestamp};
@@ -174,9 +174,7 @@ impl Store for MemoryStore {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<Vec<String>, StoreError> {
-        let series = self.series(matchers, range).await?;
-        let names: BTreeSet<&str> = series.iter().flat_map(|l| l.iter().map(|(n, _)| n)).collect();
-        Ok(names.into_iter().map(str::to_owned).collect())
+        Ok(labels::names(&self.series(matchers, range).await?))
     }
 
     async fn label_values(
@@ -185,9 +183,7 @@ impl Store for MemoryStore {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<Vec<String>, StoreError> {
-        let series = self.series(matchers, range).await?;
-        let values: BTreeSet<&str> = series.iter().filter_map(|l| l.get(name)).collect();
-        Ok(values.into_iter().map(str::to_owned).collect())
+        Ok(labels::values(name, &self.series(matchers, range).await?))
     }
 
     async fn exemplars(

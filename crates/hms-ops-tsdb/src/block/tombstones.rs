@@ -10,8 +10,10 @@ use hms_ops_wal::disk::{Disk, DiskFileExt};
 use crate::error::TsdbError;
 use crate::varint::{read_i64, read_u64, write_i64, write_u64};
 
-/// What the file begins with, and its format version.
+/// What a copy begins with: a name, and the format version.
 const MAGIC: &[u8; 8] = b"HMSDELE\x01";
+/// Where the version stands.
+const VERSION: usize = MAGIC.len() - 1;
 
 /// Ranges of time that are gone, in a file that has them twice, by the place of their series.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +30,14 @@ impl Tombstones {
         };
         let (first, second) = content.split_at(content.len() / 2);
         let read = Self::decode_copy(first).or_else(|| Self::decode_copy(second));
+        // Two copies that say the same are not damaged in the same place.
+        if let (None, Some(&found), Some(&same)) = (&read, first.get(VERSION), second.get(VERSION))
+            && found == same
+            && found != MAGIC[VERSION]
+        {
+            let (path, known) = (path.to_owned(), MAGIC[VERSION].into());
+            return Err(TsdbError::UnknownFormat { path, found: found.into(), known });
+        }
         read.ok_or(TsdbError::Damaged { path: path.to_owned(), what: "deletions cannot be read" })
     }
 

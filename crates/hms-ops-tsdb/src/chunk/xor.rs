@@ -130,6 +130,13 @@ impl XorEncoder {
         self.bytes.capacity()
     }
 
+    /// Forgets all samples, and keeps the memory for the next.
+    pub fn clear(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        *self = Self { bytes, ..Self::default() };
+    }
+
     /// The bytes, without room for more.
     pub fn finish(self) -> Box<[u8]> {
         self.bytes.into_boxed_slice()

@@ -52,6 +52,12 @@ impl Exemplars {
         };
     }
 
+    /// The series that all `matchers` accept; each once for each exemplar.
+    pub(crate) fn ids(&self, matchers: &[Matcher]) -> impl Iterator<Item = SeriesId> {
+        let wanted = |(_, labels, _): &&(_, _, _)| Matcher::all(matchers, labels);
+        self.ring.iter().filter(wanted).map(|(series, ..)| *series)
+    }
+
     pub(crate) fn all(&self) -> Vec<(SeriesId, Labels, Exemplar)> {
         self.ring.iter().cloned().collect()
     }

@@ -68,15 +68,15 @@ impl Replay {
                 series.into_iter().for_each(|(id, labels)| self.define(id, &labels));
             }
             Some(Record::Delete { series, range }) => {
-                let places: Vec<_> = series.iter().filter_map(|id| self.places.get(id)).collect();
-                for place in places {
-                    let shard = self.head.shards[*place as usize % SHARDS].get_mut();
+                for id in series {
+                    lock(&self.head.exemplars).delete(id, range);
+                    let Some(&place) = self.places.get(&id) else { continue };
+                    let shard = self.head.shards[place as usize % SHARDS].get_mut();
                     if let Ok(shard) = shard
-                        && let Some(series) = shard.at_mut(*place)
+                        && let Some(series) = shard.at_mut(place)
                     {
                         let gone = series.delete(range) as u64;
-                        self.head.counters.samples.fetch_sub(gone, Relaxed);
-                        lock(&self.head.exemplars).delete(series.id, range);
+                        *self.head.counters.samples.get_mut() -= gone;
                     }
                 }
             }
@@ -95,7 +95,7 @@ impl Replay {
                 let mut creation = lock(&self.head.creation);
                 let mut ring = lock(&self.head.exemplars);
                 for (id, labels, exemplar) in exemplars {
-                    creation.next = creation.next.max(id + 1);
+                    creation.next = creation.next.max(id.saturating_add(1));
                     ring.take(id, &labels, exemplar);
                 }
             }
@@ -115,6 +115,10 @@ impl Replay {
     }
 
     fn define(&mut self, id: SeriesId, labels: &Labels) {
+        if self.places.contains_key(&id) {
+            // Each definition is there twice.
+            return;
+        }
         let place = match self.head.find(labels) {
             // It went and came back under another number; both mean the same labels.
             Some(known) => u32::try_from(known.id).ok(),
@@ -127,7 +131,7 @@ impl Replay {
             self.places.insert(id, place);
         }
         let mut creation = lock(&self.head.creation);
-        creation.next = creation.next.max(id + 1);
+        creation.next = creation.next.max(id.saturating_add(1));
     }
 
     fn batch(&mut self, bytes: &mut &[u8]) {

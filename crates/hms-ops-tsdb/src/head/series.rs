@@ -332,7 +332,10 @@ impl Series {
     /// Ends the open chunk, and begins one of numbers.
     fn seal(&mut self) {
         self.sealed.extend(self.open.as_chunk());
-        self.open = Open::Numbers(XorEncoder::new());
+        match &mut self.open {
+            Open::Numbers(open) => open.clear(),
+            Open::Histograms(_) => self.open = Open::Numbers(XorEncoder::new()),
+        }
     }
 }
 

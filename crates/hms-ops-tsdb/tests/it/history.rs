@@ -93,7 +93,8 @@ fn labels(series: usize) -> Labels {
 fn options() -> Options {
     // Blocks of a minute, so that a history of minutes is sealed and compacted.
     let block = Duration::from_secs(60);
-    Options { block, out_of_order_window: WINDOW, background: false, ..Options::default() }
+    let ahead = WINDOW;
+    Options { block, out_of_order_window: WINDOW, ahead, background: false, ..Options::default() }
 }
 
 fn open(dir: &Path) -> Tsdb {

@@ -50,6 +50,7 @@ pub(crate) fn options() -> Options {
     Options {
         block: Duration::from_secs(60),
         out_of_order_window: Duration::from_secs(20),
+        ahead: Duration::from_secs(20),
         background: false,
         ..Options::default()
     }
