@@ -7,7 +7,7 @@ use crate::core::alert::{EventBatch, InputData, RuleInput, RuleSpec, deltas};
 use crate::core::labels::{Labels, NAME};
 use crate::core::matcher::Matcher;
 use crate::core::name::stored_name;
-use crate::core::query::QueryEngine;
+use crate::core::query::{QueryEngine, QueryOptions};
 use crate::core::sample::Sample;
 use crate::core::store::{Store, StoreError, StoreExt};
 use crate::core::time::{TimeRange, Timestamp};
@@ -129,10 +129,11 @@ impl Feed {
         {
             return answer.clone();
         }
-        let answer = queries.instant(query, at).await;
+        let answer = queries.instant(query, at, &QueryOptions::default()).await;
         let answer = InputData::Query(match answer {
             Ok(found) => {
-                Ok(found.into_iter().filter_map(|(l, v)| Some((l, v.as_float()?))).collect())
+                let values = found.into_values().into_iter();
+                Ok(values.filter_map(|(l, v)| Some((l, v.as_float()?))).collect())
             }
             Err(error) => Err(error.to_string()),
         });

@@ -43,6 +43,8 @@ pub mod matcher;
 #[cfg(feature = "engine")]
 pub mod mesh;
 #[cfg(feature = "engine")]
+pub mod metadata;
+#[cfg(feature = "engine")]
 pub mod notify;
 #[cfg(feature = "engine")]
 pub mod query;

@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod rfc3339;
+
+pub use rfc3339::NotRfc3339;
+
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z, negative before it.
 ///
-/// Prints as RFC 3339 in UTC.
+/// Prints as RFC 3339 in UTC, and reads RFC 3339 in any zone.
 ///
 /// ```
 /// use std::time::Duration;

@@ -8,7 +8,7 @@ use hms_ops_core::clock::Clock;
 use hms_ops_core::matcher::{Matcher, Selector};
 use hms_ops_core::mesh::{ShiftRequest, Snapshot, TrafficControl};
 use hms_ops_core::name::{Cluster, Service, stored_name};
-use hms_ops_core::query::QueryEngine;
+use hms_ops_core::query::{QueryEngine, QueryOptions};
 use hms_ops_core::runbook::{Capability, Invocation};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -216,7 +216,8 @@ impl Capability for QueryCapability {
     async fn invoke(&self, _invocation: &Invocation<'_>, args: Json) -> Result<Json, String> {
         let QueryArgs { query } = read(&args)?;
         let at = self.clock.now();
-        let found = self.engine.instant(&query, at).await.map_err(|e| e.to_string())?;
+        let found = self.engine.instant(&query, at, &QueryOptions::default()).await;
+        let found = found.map_err(|e| e.to_string())?.into_values();
         let numbers = found.into_iter().filter_map(|(l, v)| Some((l, v.as_float()?)));
         to_json(&numbers.collect::<Vec<_>>())
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hms_ops_core::labels::Labels;
-use hms_ops_core::query::{LOOKBACK, QueryEngine, QueryError};
+use hms_ops_core::query::{LOOKBACK, QueryEngine, QueryError, QueryOptions};
 use hms_ops_core::sample::{CounterReset, Histogram, Sample, Value};
 use hms_ops_core::store::{MemoryStore, Store, StoreExt};
 use hms_ops_core::time::{TimeRange, Timestamp};
@@ -50,6 +50,8 @@ macro_rules! query_suite {
 /// What a suite's expression is turned into.
 type Answer = Vec<(Labels, Value)>;
 
+const PLAIN: QueryOptions = QueryOptions { timeout: None, lookback: None };
+
 /// Not an older one, and not one that was not yet there.
 pub async fn an_instant_sees_the_newest_sample<E: QueryEngine>(
     make: impl AsyncFnOnce(Arc<dyn Store>) -> E,
@@ -59,7 +61,7 @@ pub async fn an_instant_sees_the_newest_sample<E: QueryEngine>(
         [(9, None), (10, Some(1.0)), (19, Some(1.0)), (20, Some(2.0)), (99, Some(3.0))]
     {
         let expected: Answer = expected.map(|v| (up("a"), Value::Float(v))).into_iter().collect();
-        assert_eq!(engine.instant("up", at(when)).await.unwrap(), expected, "at {when} s");
+        assert_eq!(instant(&engine, "up", at(when)).await, expected, "at {when} s");
     }
 }
 
@@ -69,11 +71,11 @@ pub async fn the_lookback_leaves_out_the_instant_five_minutes_ago<E: QueryEngine
 ) {
     let engine = over(make, [(up("a"), at(1000), 1.0.into())]).await;
     let last = at(1000) + LOOKBACK - Duration::from_millis(1);
-    assert_eq!(engine.instant("up", last).await.unwrap(), [(up("a"), 1.0.into())]);
-    assert_eq!(engine.instant("up", at(1000) + LOOKBACK).await.unwrap(), []);
+    assert_eq!(instant(&engine, "up", last).await, [(up("a"), 1.0.into())]);
+    assert_eq!(instant(&engine, "up", at(1000) + LOOKBACK).await, []);
 
     let range = TimeRange::new(at(900), at(1400));
-    let found = engine.range("up", range, secs(100)).await.unwrap();
+    let found = matrix(&engine, "up", range, secs(100)).await;
     assert_eq!(found, [(up("a"), [1000, 1100, 1200].map(|s| sample(s, 1.0)).into())]);
 }
 
@@ -85,14 +87,14 @@ pub async fn a_staleness_marker_hides_a_series_until_it_reports_again<E: QueryEn
     let samples = values.map(|(when, value)| (up("a"), at(when), value));
     let engine = over(make, samples.into_iter().chain([(up("b"), at(10), 7.0.into())])).await;
     let b = (up("b"), Value::Float(7.0));
-    assert_eq!(engine.instant("up", at(19)).await.unwrap(), [(up("a"), 1.0.into()), b.clone()]);
+    assert_eq!(instant(&engine, "up", at(19)).await, [(up("a"), 1.0.into()), b.clone()]);
     for hidden in [20, 39] {
-        assert_eq!(engine.instant("up", at(hidden)).await.unwrap(), std::slice::from_ref(&b));
+        assert_eq!(instant(&engine, "up", at(hidden)).await, std::slice::from_ref(&b));
     }
-    assert_eq!(engine.instant("up", at(40)).await.unwrap(), [(up("a"), 2.0.into()), b]);
+    assert_eq!(instant(&engine, "up", at(40)).await, [(up("a"), 2.0.into()), b]);
 
     let range = TimeRange::new(at(10), at(40));
-    let found = engine.range("up{cluster=\"a\"}", range, secs(10)).await.unwrap();
+    let found = matrix(&engine, "up{cluster=\"a\"}", range, secs(10)).await;
     assert_eq!(found, [(up("a"), vec![sample(10, 1.0), sample(40, 2.0)])]);
 }
 
@@ -109,12 +111,12 @@ pub async fn a_range_has_a_point_for_each_step<E: QueryEngine>(
         (10, 12, 60, vec![10]),
     ] {
         let range = TimeRange::new(at(start), at(end));
-        let found = engine.range("up", range, secs(step)).await.unwrap();
+        let found = matrix(&engine, "up", range, secs(step)).await;
         let expected: Vec<_> = expected.into_iter().map(|s| sample(s, s as f64)).collect();
         assert_eq!(found, [(up("a"), expected)], "{start} to {end} by {step} s");
     }
     let range = TimeRange::new(at(10), at(11));
-    let found = engine.range("up", range, Duration::from_millis(500)).await.unwrap();
+    let found = matrix(&engine, "up", range, Duration::from_millis(500)).await;
     let times: Vec<_> = found[0].1.iter().map(|s| s.at.as_millis()).collect();
     assert_eq!(times, [10_000, 10_500, 11_000]);
 }
@@ -126,7 +128,7 @@ pub async fn instants_without_a_value_are_left_out<E: QueryEngine>(
     let samples = [(up("a"), at(0), 1.0.into()), (up("a"), at(1000), 2.0.into())];
     let engine = over(make, samples.into_iter().chain([(up("b"), at(2000), 3.0.into())])).await;
     let range = TimeRange::new(at(200), at(1200));
-    let found = engine.range("up", range, secs(200)).await.unwrap();
+    let found = matrix(&engine, "up", range, secs(200)).await;
     assert_eq!(found, [(up("a"), vec![sample(200, 1.0), sample(1000, 2.0), sample(1200, 2.0)])]);
 }
 
@@ -137,12 +139,12 @@ pub async fn series_come_in_the_order_of_their_labels<E: QueryEngine>(
     let clusters = ["b", "", "ab", "a", "B"];
     let engine = over(make, clusters.map(|name| (up(name), at(1), 1.0.into()))).await;
     let expected = ["", "B", "a", "ab", "b"].map(up);
-    let found = engine.instant("up", at(1)).await.unwrap();
+    let found = instant(&engine, "up", at(1)).await;
     assert_eq!(
         found.iter().map(|(labels, _)| labels).collect::<Vec<_>>(),
         expected.iter().collect::<Vec<_>>()
     );
-    let found = engine.range("up", TimeRange::new(at(1), at(2)), secs(1)).await.unwrap();
+    let found = matrix(&engine, "up", TimeRange::new(at(1), at(2)), secs(1)).await;
     assert_eq!(
         found.iter().map(|(labels, _)| labels).collect::<Vec<_>>(),
         expected.iter().collect::<Vec<_>>()
@@ -164,7 +166,7 @@ pub async fn matchers_of_all_four_kinds_select<E: QueryEngine>(
         (r#"{__name__="up", cluster="a"}"#, vec!["a"]),
         (r#"{cluster="a"}"#, vec!["a"]),
     ] {
-        let found = engine.instant(query, at(1)).await.unwrap();
+        let found = instant(&engine, query, at(1)).await;
         let found: Vec<_> = found.into_iter().map(|(labels, _)| labels).collect();
         assert_eq!(found, expected.into_iter().map(up).collect::<Vec<_>>(), "{query}");
     }
@@ -177,7 +179,7 @@ pub async fn a_name_is_found_in_both_spellings<E: QueryEngine>(
     let labels = Labels::metric("eligibility.latency_ms_count");
     let engine = over(make, [(labels.clone(), at(1), 1.0.into())]).await;
     for query in ["eligibility.latency_ms_count", "eligibility_latency_ms_count"] {
-        let found = engine.instant(query, at(1)).await.unwrap();
+        let found = instant(&engine, query, at(1)).await;
         assert_eq!(found, [(labels.clone(), 1.0.into())], "{query}");
     }
 }
@@ -188,9 +190,9 @@ pub async fn what_nobody_recorded_is_an_empty_answer<E: QueryEngine>(
 ) {
     let engine = over(make, [(up("a"), at(1), 1.0.into())]).await;
     for query in ["down", "up{cluster=\"z\"}", "up{no_such_label=\"x\"}"] {
-        assert_eq!(engine.instant(query, at(1)).await.unwrap(), [], "{query}");
+        assert_eq!(instant(&engine, query, at(1)).await, [], "{query}");
         let range = TimeRange::new(at(1), at(9));
-        assert_eq!(engine.range(query, range, secs(1)).await.unwrap(), [], "{query}");
+        assert_eq!(matrix(&engine, query, range, secs(1)).await, [], "{query}");
     }
 }
 
@@ -213,7 +215,7 @@ pub async fn values_are_kept_as_they_are<E: QueryEngine>(
     let samples = (1..).zip(values).map(|(i, value)| (up("a"), at(i), value)).collect::<Vec<_>>();
     let engine = over(make, samples.clone()).await;
     for (_, when, value) in samples {
-        assert_eq!(engine.instant("up", when).await.unwrap(), [(up("a"), value)], "at {when}");
+        assert_eq!(instant(&engine, "up", when).await, [(up("a"), value)], "at {when}");
     }
 }
 
@@ -226,8 +228,8 @@ pub async fn a_malformed_query_is_refused_with_the_reason<E: QueryEngine>(
     for query in
         ["", "up{", "up{cluster}", "up{cluster=}", "up{cluster=~\"(\"}", "up}", "{}", &long]
     {
-        let instant = engine.instant(query, at(1)).await.err();
-        let range = engine.range(query, TimeRange::new(at(1), at(2)), secs(1)).await.err();
+        let instant = engine.instant(query, at(1), &PLAIN).await.err();
+        let range = engine.range(query, TimeRange::new(at(1), at(2)), secs(1), &PLAIN).await.err();
         for error in [instant, range] {
             let told = matches!(
                 &error,
@@ -244,7 +246,7 @@ pub async fn a_range_without_length_or_step_is_refused<E: QueryEngine>(
 ) {
     let engine = over(make, [(up("a"), at(1), 1.0.into())]).await;
     for (start, end, step) in [(1, 9, Duration::ZERO), (9, 1, secs(1))] {
-        let asked = engine.range("up", TimeRange::new(at(start), at(end)), step).await;
+        let asked = engine.range("up", TimeRange::new(at(start), at(end)), step, &PLAIN).await;
         assert!(asked.is_err(), "{start} to {end} by {step:?} gave {asked:?}");
     }
 }
@@ -257,7 +259,7 @@ pub async fn an_answer_of_too_many_points_is_refused<E: QueryEngine>(
     let year = at(365 * 86_400);
     for (start, end) in [(at(0), year), (Timestamp::MIN, Timestamp::MAX)] {
         let range = TimeRange::new(start, end);
-        let error = engine.range("up", range, Duration::from_millis(1)).await.unwrap_err();
+        let error = engine.range("up", range, Duration::from_millis(1), &PLAIN).await.unwrap_err();
         let told = matches!(error, QueryError::TooLarge { points, limit } if points > limit);
         assert!(told, "{start} to {end} gave {error:?}");
     }
@@ -269,6 +271,21 @@ fn up(cluster: &str) -> Labels {
 
 fn sample(secs: i64, value: f64) -> Sample {
     Sample { at: at(secs), value: value.into() }
+}
+
+/// The values at one instant.
+async fn instant(engine: &impl QueryEngine, query: &str, at: Timestamp) -> Answer {
+    engine.instant(query, at, &PLAIN).await.unwrap().into_values()
+}
+
+/// The values in a range.
+async fn matrix(
+    engine: &impl QueryEngine,
+    query: &str,
+    range: TimeRange,
+    step: Duration,
+) -> Vec<(Labels, Vec<Sample>)> {
+    engine.range(query, range, step, &PLAIN).await.unwrap().into_matrix()
 }
 
 /// An engine over a store with these samples.

@@ -17,9 +17,9 @@ use crate::mesh::{
 };
 use crate::name::{Cluster, Service};
 use crate::notify::{Notification, Notifier, Receipt, SendError};
-use crate::query::{QueryEngine, QueryError};
+use crate::query::{Answer, QueryEngine, QueryError, QueryOptions};
 use crate::runbook::{Call, Capability, HostCalls, Invocation, RunbookError};
-use crate::sample::{Exemplar, Sample, Value};
+use crate::sample::Exemplar;
 use crate::span::{SpanRecord, TraceId};
 use crate::span_store::{SpanStore, SpanStoreError, TraceQuery, TraceSummary};
 use crate::store::{Appender, SelectHint, SeriesSet, Store, StoreError, StoreStats};
@@ -86,8 +86,9 @@ forward!(#[async_trait] QueryEngine {
         &self,
         query: &str,
         at: Timestamp,
-    ) -> Result<Vec<(Labels, Value)>, QueryError> {
-        (**self).instant(query, at).await
+        options: &QueryOptions,
+    ) -> Result<Answer, QueryError> {
+        (**self).instant(query, at, options).await
     }
 
     async fn range(
@@ -95,8 +96,9 @@ forward!(#[async_trait] QueryEngine {
         query: &str,
         range: TimeRange,
         step: Duration,
-    ) -> Result<Vec<(Labels, Vec<Sample>)>, QueryError> {
-        (**self).range(query, range, step).await
+        options: &QueryOptions,
+    ) -> Result<Answer, QueryError> {
+        (**self).range(query, range, step, options).await
     }
 });
 
