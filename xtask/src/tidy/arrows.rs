@@ -55,8 +55,13 @@ const FACADE: &[&str] = &[
 /// What tests may use besides: the vocabulary, and its suites.
 const IN_TESTS: &[&str] = &["hms-ops-core", "hms-ops-testkit"];
 
-/// What examples may use besides: a team's own engine is the binary with the team's runbooks.
-const IN_EXAMPLES: (&str, &str) = ("hms-ops", "hms-ops-cli");
+/// What single crates may use in tests and examples besides.
+const IN_TESTS_OF: &[(&str, &str)] = &[
+    // A team's own engine is the binary with the team's runbooks.
+    ("hms-ops", "hms-ops-cli"),
+    // The language says the same over the store on disk.
+    ("hms-ops-promql", "hms-ops-tsdb"),
+];
 
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<Complaint>> {
     let ours: Vec<&str> = workspace.packages.iter().map(|package| package.name.as_str()).collect();
@@ -91,7 +96,8 @@ fn refused(package: &Package, ours: &[&str]) -> Vec<(String, String)> {
 
 fn is_allowed(from: &str, arrow: &Dependency, allowed: &[&str]) -> bool {
     let to = arrow.name.as_str();
-    let in_tests = arrow.kind == Kind::Dev && (IN_TESTS.contains(&to) || (from, to) == IN_EXAMPLES);
+    let in_tests =
+        arrow.kind == Kind::Dev && (IN_TESTS.contains(&to) || IN_TESTS_OF.contains(&(from, to)));
     allowed.contains(&to) || in_tests
 }
 
