@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -9,15 +10,33 @@ use flate2::write::GzDecoder;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{
+    CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
+};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+
+mod access;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "client/tls/absent.rs"]
+mod tls;
+
+#[cfg_attr(
+    not(feature = "prometheus-config"),
+    allow(unused_imports, reason = "a file says so")
+)]
+pub(crate) use self::access::{Access, Credentials, Secret, TlsOptions, read_bounded};
+use self::tls::Connector;
 
 const MAX_HEADERS: usize = 100;
 const MAX_HEAD_BYTES: usize = 64 << 10;
+const SNAPPY: &str = "snappy";
 
-/// Where to connect and what to ask for: `http://host:port/path`.
+/// Where to connect and what to ask for: `http://host:port/path`, or `https`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Endpoint {
     url: String,
@@ -34,16 +53,32 @@ pub enum ClientError {
     Url { url: String },
 
     /// Nothing was sent.
-    #[error("{url:?} asks for TLS, which is not supported: use http:// on a trusted network")]
+    #[error("{url:?} asks for TLS, which needs the feature `tls`")]
     Tls { url: String },
 
     /// Nothing was sent; the URL is not shown.
     #[error("a URL may not carry credentials")]
     Credentials,
 
+    /// Nothing was sent; they are not shown.
+    #[error("the credentials have characters that no header may have")]
+    Unsendable,
+
     /// The address does not resolve or nobody listens.
     #[error("cannot connect to {authority}")]
     Connect { authority: String, source: io::Error },
+
+    /// There is no trust to be had, or what is to be shown to the other side cannot be used.
+    #[error("{path}: {reason}", path = path.display())]
+    Certificate { path: PathBuf, reason: String },
+
+    /// The other side did not show that it is who it should be, or wants proof that it was not given.
+    #[error("no TLS with {host}")]
+    Handshake { host: String, source: io::Error },
+
+    /// What is to be shown to the other side cannot be read.
+    #[error("cannot read {path}", path = path.display())]
+    Secret { path: PathBuf, source: io::Error },
 
     /// The connection broke, or what came is not HTTP/1.1 with a head of sensible size.
     #[error("the exchange broke off")]
@@ -55,7 +90,11 @@ pub enum ClientError {
 
     /// The answer points elsewhere.
     #[error("answered {status}, redirects are not followed")]
-    Redirect { status: StatusCode },
+    Redirect { status: StatusCode, location: Option<String> },
+
+    /// The answer points elsewhere, again and again.
+    #[error("answered {status} after {limit} redirects")]
+    Redirects { status: StatusCode, limit: usize },
 
     /// The body is in an encoding that was not asked for.
     #[error("content encoding {encoding:?} was not asked for")]
@@ -74,6 +113,15 @@ pub enum ClientError {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) content_type: String,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Any answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    #[cfg_attr(not(feature = "remote-store"), expect(dead_code, reason = "only it takes others"))]
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
@@ -112,32 +160,113 @@ impl Endpoint {
         request: Request<Full<Bytes>>,
         limit: usize,
     ) -> Result<Answer, ClientError> {
+        self.exchange_over(&Connector::default(), &TlsOptions::default(), request, limit).await
+    }
+
+    async fn exchange_over(
+        &self,
+        connector: &Connector,
+        options: &TlsOptions,
+        request: Request<Full<Bytes>>,
+        limit: usize,
+    ) -> Result<Answer, ClientError> {
+        let reply = self.round_over(connector, options, request, limit, success).await?;
+        Ok(Answer { content_type: text(&reply.headers, CONTENT_TYPE), body: reply.body })
+    }
+
+    /// As [`Endpoint::exchange`], for every answer that `check` lets pass. A body in Snappy's format
+    /// stays as it is.
+    #[cfg_attr(not(feature = "remote-store"), allow(dead_code, reason = "a remote store asks so"))]
+    pub(crate) async fn round(
+        &self,
+        request: Request<Full<Bytes>>,
+        limit: usize,
+        check: impl FnOnce(&Response<Incoming>) -> Result<(), ClientError>,
+    ) -> Result<Reply, ClientError> {
+        let (connector, options) = (Connector::default(), TlsOptions::default());
+        self.round_over(&connector, &options, request, limit, check).await
+    }
+
+    async fn round_over(
+        &self,
+        connector: &Connector,
+        options: &TlsOptions,
+        request: Request<Full<Bytes>>,
+        limit: usize,
+        check: impl FnOnce(&Response<Incoming>) -> Result<(), ClientError>,
+    ) -> Result<Reply, ClientError> {
         let host = self.uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let address = (host, self.uri.port_u16().unwrap_or(80));
+        let usual_port = if self.is_secure() { 443 } else { 80 };
+        let address = (host, self.uri.port_u16().unwrap_or(usual_port));
         let stream = TcpStream::connect(address).await.map_err(|source| ClientError::Connect {
             authority: self.authority().to_owned(),
             source,
         })?;
-        let (mut sender, connection) = http1::Builder::new()
-            .max_headers(MAX_HEADERS)
-            .max_header_size(MAX_HEAD_BYTES)
-            .max_buf_size(MAX_HEAD_BYTES)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(broken)?;
-        let exchange = async {
-            let response = sender.send_request(request).await.map_err(broken)?;
-            read(response, limit).await
-        };
-        let connection = async {
-            // Its error reaches the exchange too, which may still have parts of the body to read.
-            let _ = connection.await;
-            std::future::pending().await
-        };
-        tokio::select! {
-            answer = exchange => answer,
-            answer = connection => answer,
+        if self.is_secure() {
+            let stream = connector.connect(options, host, stream).await?;
+            converse(stream, request, limit, check).await
+        } else {
+            converse(stream, request, limit, check).await
         }
+    }
+
+    fn is_secure(&self) -> bool {
+        self.uri.scheme_str() == Some("https")
+    }
+
+    /// Whether both are the same server, as far as their URLs say.
+    fn is_at(&self, other: &Self) -> bool {
+        self.is_secure() == other.is_secure() && self.authority() == other.authority()
+    }
+
+    /// Where `location`, a whole URL or a part of one, leads from here.
+    fn join(&self, location: &str) -> Result<Self, ClientError> {
+        let scheme = if self.is_secure() { "https" } else { "http" };
+        let authority = self.authority();
+        let path = self.uri.path();
+        let folder = path.rfind('/').map_or("/", |end| &path[..=end]);
+        let url = if location.contains("://") {
+            location.to_owned()
+        } else if let Some(elsewhere) = location.strip_prefix("//") {
+            format!("{scheme}://{elsewhere}")
+        } else if location.starts_with('/') {
+            format!("{scheme}://{authority}{location}")
+        } else if location.starts_with('?') {
+            format!("{scheme}://{authority}{path}{location}")
+        } else {
+            format!("{scheme}://{authority}{folder}{location}")
+        };
+        url.parse()
+    }
+}
+
+/// Sends `request` over `stream` and reads the answer.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: Request<Full<Bytes>>,
+    limit: usize,
+    check: impl FnOnce(&Response<Incoming>) -> Result<(), ClientError>,
+) -> Result<Reply, ClientError> {
+    let (mut sender, connection) = http1::Builder::new()
+        .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEAD_BYTES)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(broken)?;
+    let exchange = async {
+        let response = sender.send_request(request).await.map_err(broken)?;
+        check(&response)?;
+        read(response, limit).await
+    };
+    let connection = async {
+        // Its error reaches the exchange too, which may still have parts of the body to read.
+        let _ = connection.await;
+        std::future::pending().await
+    };
+    tokio::select! {
+        answer = exchange => answer,
+        answer = connection => answer,
     }
 }
 
@@ -153,6 +282,7 @@ impl FromStr for Endpoint {
         let uri: Uri = url.parse().map_err(|_| bad())?;
         match uri.scheme_str() {
             Some("http") => {}
+            Some("https") if tls::SUPPORTED => {}
             Some("https") => return Err(ClientError::Tls { url: url.to_owned() }),
             _ => return Err(bad()),
         }
@@ -169,27 +299,34 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-async fn read(response: Response<Incoming>, limit: usize) -> Result<Answer, ClientError> {
-    let status = response.status();
+fn text(headers: &HeaderMap, name: HeaderName) -> String {
+    let value = headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
+    String::from_utf8_lossy(value).into_owned()
+}
+
+/// Lets an answer pass that has what was asked for.
+fn success(response: &Response<Incoming>) -> Result<(), ClientError> {
+    let (status, encoding) = (response.status(), text(response.headers(), CONTENT_ENCODING));
     if status.is_redirection() {
-        return Err(ClientError::Redirect { status });
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+        return Err(ClientError::Redirect { status, location: location.map(str::to_owned) });
     }
-    if !status.is_success() {
-        return Err(ClientError::Status { status });
+    match status {
+        _ if !status.is_success() => Err(ClientError::Status { status }),
+        _ if encoding == SNAPPY => Err(ClientError::Encoding { encoding }),
+        _ => Ok(()),
     }
-    let header = |name| {
-        let value = response.headers().get(name).map(HeaderValue::as_bytes).unwrap_or_default();
-        String::from_utf8_lossy(value).into_owned()
-    };
-    let content_type = header(CONTENT_TYPE);
-    let encoding = header(CONTENT_ENCODING);
+}
+
+async fn read(response: Response<Incoming>, limit: usize) -> Result<Reply, ClientError> {
+    let (head, mut body) = response.into_parts();
+    let encoding = text(&head.headers, CONTENT_ENCODING);
     let mut sink = match encoding.to_ascii_lowercase().as_str() {
-        "" | "identity" => Sink::Plain(Bounded::new(limit)),
+        "" | "identity" | SNAPPY => Sink::Plain(Bounded::new(limit)),
         "gzip" => Sink::Gzip(Box::new(GzDecoder::new(Bounded::new(limit)))),
         _ => return Err(ClientError::Encoding { encoding }),
     };
     let mut received = 0;
-    let mut body = response.into_body();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
         received += data.len();
@@ -198,7 +335,19 @@ async fn read(response: Response<Incoming>, limit: usize) -> Result<Answer, Clie
         }
         sink.write(&data)?;
     }
-    Ok(Answer { content_type, body: sink.finish()? })
+    Ok(Reply { status: head.status, headers: head.headers, body: sink.finish()? })
+}
+
+/// Inflates what somebody sent.
+///
+/// # Errors
+///
+/// [`ClientError::Gzip`], and [`ClientError::TooLong`] beyond `limit` bytes.
+#[allow(dead_code, reason = "only routes take compressed bodies")]
+pub(crate) fn gunzip(body: &[u8], limit: usize) -> Result<Vec<u8>, ClientError> {
+    let mut sink = Sink::Gzip(Box::new(GzDecoder::new(Bounded::new(limit))));
+    sink.write(body)?;
+    sink.finish()
 }
 
 fn broken(source: hyper::Error) -> ClientError {
@@ -296,9 +445,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_http_urls_are_taken() {
+    fn only_http_urls_are_taken() {
         for (url, reason) in [
-            ("https://a:1/metrics", "asks for TLS, which is not supported"),
             ("ftp://a/", "is not of the form http://host:port/path"),
             ("/metrics", "is not of the form"),
             ("a:9100", "is not of the form"),
@@ -308,6 +456,23 @@ mod tests {
             let error = url.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
         }
+    }
+
+    #[test]
+    fn a_redirect_leads_on_from_where_it_was_given() {
+        let from: Endpoint = "http://a:1/x/y?z=1".parse().unwrap();
+        for (location, url) in [
+            ("http://b/q", "http://b/q"),
+            ("//b/q", "http://b/q"),
+            ("/q?r", "http://a:1/q?r"),
+            ("q", "http://a:1/x/q"),
+            ("?r", "http://a:1/x/y?r"),
+        ] {
+            assert_eq!(from.join(location).unwrap().url(), url);
+        }
+        assert!(from.join("ftp://b/").is_err());
+        assert!(from.is_at(&from.join("/q").unwrap()));
+        assert!(!from.is_at(&from.join("//a:2/").unwrap()));
     }
 
     #[test]

@@ -7,9 +7,9 @@
 //! Structure" for the rules that the ABNF cannot say).
 
 use std::borrow::Cow;
-use std::fmt;
 
 pub use hms_ops_core::exposition::Format;
+pub use hms_ops_core::metadata::MetricType;
 use memchr::memchr;
 
 use self::family::Families;
@@ -28,43 +28,16 @@ mod line;
 /// assert_eq!(format_of("text/plain; version=0.0.4"), Format::Text);
 /// ```
 pub fn format_of(content_type: &str) -> Format {
+    known_format(content_type).unwrap_or(Format::Text)
+}
+
+/// The format of a body with this content type, if it is one that names its format.
+pub(crate) fn known_format(content_type: &str) -> Option<Format> {
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     if media_type.eq_ignore_ascii_case("application/openmetrics-text") {
-        Format::OpenMetrics
+        Some(Format::OpenMetrics)
     } else {
-        Format::Text
-    }
-}
-
-/// The type of a metric family.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "the specification's own words")]
-pub enum MetricType {
-    /// Said to be `unknown` (`untyped` in text 0.0.4), or not said.
-    #[default]
-    Unknown,
-    Counter,
-    Gauge,
-    Histogram,
-    GaugeHistogram,
-    Summary,
-    Info,
-    StateSet,
-}
-
-/// As OpenMetrics writes it.
-impl fmt::Display for MetricType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unknown => "unknown",
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-            Self::GaugeHistogram => "gaugehistogram",
-            Self::Summary => "summary",
-            Self::Info => "info",
-            Self::StateSet => "stateset",
-        })
+        media_type.eq_ignore_ascii_case("text/plain").then_some(Format::Text)
     }
 }
 

@@ -3,12 +3,17 @@
 //! A target is hostile until it has shown otherwise: everything that it decides is bounded by its
 //! [`Limits`] and one deadline, and a scrape that passes a bound is rejected as a whole.
 
+#![allow(clippy::mutable_key_type, reason = "a target is what it says, not what is cached for it")]
+
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hms_ops_core::clock::Clock;
 use hms_ops_core::labels::{INSTANCE, Labels};
+use hms_ops_core::metadata::MetadataStore;
 use hms_ops_core::store::{Store, StoreError};
 use hms_ops_core::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
@@ -17,11 +22,20 @@ use tokio::task::JoinHandle;
 use crate::client::{ClientError, Endpoint};
 use crate::exposition::ExpositionError;
 
+mod manner;
+pub mod relabel;
 mod sampler;
 mod series;
 mod task;
 
+#[cfg_attr(
+    not(feature = "prometheus-config"),
+    allow(unused_imports, reason = "for jobs of a file")
+)]
+pub(crate) use self::manner::{KeptLimits, Manner};
 pub use self::sampler::ExpositionSampler;
+pub(crate) use self::series::Commit;
+use self::series::TargetSeries;
 use self::task::Task;
 
 /// Nudges that may wait for one target; more wait in [`Scraper::scrape_now`].
@@ -40,13 +54,22 @@ const NUDGES: usize = 16;
 /// assert_eq!(target.labels().get("instance"), Some("127.0.0.1:9110"));
 /// # Ok::<(), hms_ops_collect::ClientError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     endpoint: Endpoint,
     labels: Labels,
     interval: Duration,
     timeout: Duration,
     limits: Limits,
+    manner: Arc<Manner>,
+}
+
+/// By what tells most targets apart.
+impl Hash for Target {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.endpoint.hash(state);
+        self.labels.hash(state);
+    }
 }
 
 impl Target {
@@ -59,8 +82,9 @@ impl Target {
     pub fn new(url: &str) -> Result<Self, ClientError> {
         let endpoint: Endpoint = url.parse()?;
         let labels = Labels::from_pairs([(INSTANCE, endpoint.authority())]);
-        let limits = Limits::default();
-        Ok(Self { endpoint, labels, interval: Duration::ZERO, timeout: Duration::MAX, limits }
+        let (interval, timeout) = (Duration::ZERO, Duration::MAX);
+        let (limits, manner) = (Limits::default(), Arc::default());
+        Ok(Self { endpoint, labels, interval, timeout, limits, manner }
             .interval(Duration::from_secs(15))
             .timeout(Duration::from_secs(10)))
     }
@@ -98,6 +122,28 @@ impl Target {
         self
     }
 
+    /// What a series says of itself wins over the labels of the target; without it, the latter win,
+    /// and the former is kept as `exported_name`.
+    #[must_use]
+    pub fn honor_labels(mut self) -> Self {
+        Arc::make_mut(&mut self.manner).honor_labels = true;
+        self
+    }
+
+    /// A sample is stored at the time that it states; without it, at that of the scrape.
+    #[must_use]
+    pub fn honor_timestamps(mut self) -> Self {
+        Arc::make_mut(&mut self.manner).honor_timestamps = true;
+        self
+    }
+
+    /// Relabels each series, once it has the labels of the target; what the rules drop is not stored.
+    #[must_use]
+    pub fn metric_relabel(mut self, rules: impl IntoIterator<Item = relabel::Rule>) -> Self {
+        Arc::make_mut(&mut self.manner).relabel = rules.into_iter().collect();
+        self
+    }
+
     /// Where it is.
     pub fn url(&self) -> &str {
         self.endpoint.url()
@@ -106,6 +152,19 @@ impl Target {
     /// The labels that all its series have.
     pub fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    /// Has these labels and no others.
+    #[cfg_attr(not(feature = "prometheus-config"), allow(dead_code, reason = "for jobs of a file"))]
+    pub(crate) fn labels_are(mut self, labels: Labels) -> Self {
+        self.labels = labels;
+        self
+    }
+
+    #[cfg_attr(not(feature = "prometheus-config"), allow(dead_code, reason = "for jobs of a file"))]
+    pub(crate) fn manner(mut self, manner: Arc<Manner>) -> Self {
+        self.manner = manner;
+        self
     }
 
     fn deadline(&self) -> Duration {
@@ -159,6 +218,10 @@ pub enum ScrapeError {
     #[error(transparent)]
     Client(#[from] ClientError),
 
+    /// The target was not asked.
+    #[error("{reason}")]
+    Refused { reason: String },
+
     /// The target was too slow.
     #[error("no complete answer within {timeout:?}")]
     Timeout { timeout: Duration },
@@ -174,6 +237,10 @@ pub enum ScrapeError {
     /// A part of a series passes a limit.
     #[error("line {line}: {what} {excerpt} has more than {limit} bytes")]
     TooLong { line: usize, what: &'static str, excerpt: String, limit: usize },
+
+    /// Relabelling took the name of a metric away.
+    #[error("line {line}: relabelling left {excerpt} without a name")]
+    NoName { line: usize, excerpt: String },
 
     /// The samples could not be stored.
     #[error("the samples could not be stored")]
@@ -210,6 +277,10 @@ pub struct TargetStatus {
     pub url: String,
     /// The labels that all its series have.
     pub labels: Labels,
+    /// How often it is scraped.
+    pub interval: Duration,
+    /// How long a scrape may take.
+    pub timeout: Duration,
     /// Whether the last scrape went well.
     pub health: Health,
     /// Why the last scrape failed; `None` when it went well.
@@ -227,6 +298,28 @@ pub struct TargetStatus {
     pub scrapes: u64,
     /// Scrapes left out because the one before was not over.
     pub skipped_scrapes: u64,
+}
+
+/// A target that is scraped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActiveTarget {
+    /// The job that it belongs to.
+    pub pool: String,
+    /// The labels before relabelling.
+    pub discovered: Labels,
+    /// How it is doing.
+    pub status: TargetStatus,
+}
+
+/// A target that is not scraped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DroppedTarget {
+    /// The job that it would belong to.
+    pub pool: String,
+    /// The labels before relabelling.
+    pub discovered: Labels,
+    /// Why it cannot be scraped; `None` when relabelling dropped it.
+    pub reason: Option<String>,
 }
 
 /// Scrapes targets, each in a task of its own.
@@ -253,6 +346,7 @@ pub struct TargetStatus {
 pub struct Scraper {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    metadata: Arc<MetadataStore>,
     running: Mutex<Vec<Running>>,
     /// Held while targets change, so that changes do not mix.
     changing: tokio::sync::Mutex<()>,
@@ -278,9 +372,20 @@ impl Scraper {
         clock: Arc<dyn Clock>,
         targets: impl IntoIterator<Item = Target>,
     ) -> Self {
+        Self::start_with_metadata(store, clock, Arc::default(), targets)
+    }
+
+    /// As [`Scraper::start`], and keeps in `metadata` what targets say about their metrics.
+    pub fn start_with_metadata(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        metadata: Arc<MetadataStore>,
+        targets: impl IntoIterator<Item = Target>,
+    ) -> Self {
         let scraper = Self {
             store,
             clock,
+            metadata,
             running: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
         };
@@ -292,9 +397,10 @@ impl Scraper {
     /// are not among them end.
     pub async fn set_targets(&self, targets: impl IntoIterator<Item = Target>) {
         let targets: Vec<Target> = targets.into_iter().collect();
+        let wanted: HashSet<&Target> = targets.iter().collect();
         let _changing = self.changing.lock().await;
         let removed: Vec<_> = {
-            let is_removed = |running: &mut Running| !targets.contains(&*running.target);
+            let is_removed = |running: &mut Running| !wanted.contains(&*running.target);
             self.running().extract_if(.., is_removed).collect()
         };
         // First, so that the end of a series does not come after its new beginning.
@@ -305,6 +411,13 @@ impl Scraper {
     /// How all targets are doing, in the order in which they were added.
     pub fn targets(&self) -> Vec<TargetStatus> {
         self.running().iter().map(|running| lock(&running.status).clone()).collect()
+    }
+
+    /// How each target is doing.
+    #[cfg_attr(not(feature = "prometheus-config"), allow(dead_code, reason = "for discovery"))]
+    pub(crate) fn by_target(&self) -> HashMap<Arc<Target>, TargetStatus> {
+        let status = |running: &Running| (running.target.clone(), lock(&running.status).clone());
+        self.running().iter().map(status).collect()
     }
 
     /// Scrapes the targets that `wanted` picks, now, and waits for the results. A scrape that runs
@@ -340,9 +453,12 @@ impl Scraper {
 
     fn spawn(&self, targets: impl IntoIterator<Item = Target>) {
         let mut running = self.running();
+        let mut known: HashSet<Arc<Target>> =
+            running.iter().map(|running| running.target.clone()).collect();
         for target in targets {
-            if running.iter().all(|other| *other.target != target) {
-                running.push(Running::spawn(target, &self.store, &self.clock));
+            let target = Arc::new(target);
+            if known.insert(target.clone()) {
+                running.push(Running::spawn(target, &self.store, &self.clock, &self.metadata));
             }
         }
     }
@@ -353,17 +469,24 @@ impl Scraper {
 }
 
 impl Running {
-    fn spawn(target: Target, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) -> Self {
-        let target = Arc::new(target);
+    fn spawn(
+        target: Arc<Target>,
+        store: &Arc<dyn Store>,
+        clock: &Arc<dyn Clock>,
+        metadata: &Arc<MetadataStore>,
+    ) -> Self {
         let status = TargetStatus {
             url: target.url().to_owned(),
             labels: target.labels.clone(),
+            interval: target.interval,
+            timeout: target.deadline(),
             ..TargetStatus::default()
         };
         let status = Arc::new(Mutex::new(status));
         let (nudges, nudged) = mpsc::channel(NUDGES);
         let (stop, stopped) = oneshot::channel();
-        let task = Task::new(target.clone(), store.clone(), clock.clone(), status.clone());
+        let series = TargetSeries::new(&target, metadata.clone());
+        let task = Task::new(target.clone(), store.clone(), clock.clone(), status.clone(), series);
         let task = tokio::spawn(task.run(nudged, stopped));
         Self { target, status, nudges, stop, task }
     }

@@ -313,6 +313,34 @@ impl Log {
         Ok(())
     }
 
+    /// The number of the first record of each segment, oldest first; the last segment may grow.
+    pub fn segments(&self) -> impl ExactSizeIterator<Item = Seq> {
+        self.segments.iter().map(|segment| segment.first)
+    }
+
+    /// Hands the records from `from` on that are in the same segment as it to `each`, in the order of
+    /// their numbers, and gives the first number that is not in that segment. What is damaged is
+    /// skipped. For an owner whose records are more than fit in memory.
+    ///
+    /// # Errors
+    ///
+    /// The error of `each`, at once; [`LogError::UnknownFormat`], [`LogError::Io`].
+    pub fn read_segment<E: From<LogError>>(
+        &self,
+        from: Seq,
+        mut each: impl FnMut(Seq, &[u8]) -> Result<(), E>,
+    ) -> Result<Seq, E> {
+        let after = self.segments.partition_point(|segment| segment.first <= from).max(1);
+        let end = self.segments.get(after).map_or(self.next_seq, |next| next.first);
+        let Some(segment) = self.segments.get(after - 1) else { return Ok(end) };
+        let path = self.dir.join(format::name(segment.first));
+        let content = self.disk.read(&path).map_err(LogError::io("read", &path))?;
+        replay::whole(&content, segment, &path, &mut |seq, record| {
+            if seq < from { Ok(()) } else { each(seq, record) }
+        })?;
+        Ok(end)
+    }
+
     /// The number that the next record gets.
     pub fn next_seq(&self) -> Seq {
         self.next_seq

@@ -3,28 +3,23 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::str::FromStr;
 use std::time::Duration;
 
 use hms_ops_core::span::{AttributeValue, SpanId, SpanKind, SpanRecord, SpanStatus, TraceId};
-use serde::de::{Deserializer, Error as _};
+use serde::de::Deserializer;
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::MAX_BODY_BYTES;
+use super::common::{
+    AnyValue, Attribute, MAX_ATTRIBUTES, MAX_NAME_BYTES, MAX_TEXT_BYTES, Number, id, or_default,
+};
 use crate::exposition::excerpt;
 
 const SERVICE_NAME: &str = "service.name";
 const UNKNOWN_SERVICE: &str = "unknown_service";
 /// Every span carries it, so a body must not be able to choose a long one for many.
 const MAX_SERVICE_BYTES: usize = 256;
-/// How many attributes of a span are kept.
-const MAX_ATTRIBUTES: usize = 64;
-/// How much of a span's name, and of an attribute's key, is kept.
-const MAX_NAME_BYTES: usize = 256;
-/// How much of a text, as a value or a status message, is kept.
-const MAX_TEXT_BYTES: usize = 4096;
 
 /// Why a body is not an export of spans.
 #[derive(Debug, thiserror::Error)]
@@ -350,71 +345,16 @@ impl<'de> Deserialize<'de> for SpanIn {
 
 impl<'de> Deserialize<'de> for AttributeIn {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Fields<'a> {
-            key: String,
-            #[serde(default, borrow)]
-            value: Option<Value<'a>>,
-        }
-
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Value<'a> {
-            string_value: Option<String>,
-            bool_value: Option<bool>,
-            int_value: Option<Number<i64>>,
-            double_value: Option<Number<f64>>,
-            #[serde(borrow)]
-            array_value: Option<&'a RawValue>,
-            #[serde(borrow)]
-            kvlist_value: Option<&'a RawValue>,
-            bytes_value: Option<String>,
-        }
-
-        let Fields { key, value } = Fields::deserialize(deserializer)?;
-        let text = |text: String| AttributeValue::Text(text.into());
-        let value = value.and_then(|value| {
-            let raw = value.array_value.or(value.kvlist_value);
-            (value.string_value.map(text))
-                .or(value.bool_value.map(AttributeValue::Bool))
-                .or(value.int_value.map(|int| AttributeValue::Int(int.0)))
-                .or(value.double_value.map(|double| AttributeValue::Float(double.0)))
-                // Lists, maps and bytes stay as they are written.
-                .or(raw.map(|raw| text(raw.get().to_owned())))
-                .or(value.bytes_value.map(text))
-        });
-        Ok(Self(key, value.unwrap_or_else(|| text(String::new()))))
+        let Attribute { key, value } = Attribute::deserialize(deserializer)?;
+        let value = match value {
+            AnyValue::Bool(bool) => AttributeValue::Bool(bool),
+            AnyValue::Int(int) => AttributeValue::Int(int),
+            AnyValue::Double(double) => AttributeValue::Float(double),
+            AnyValue::Text(text) => AttributeValue::Text(text.into_owned().into()),
+            other => AttributeValue::Text(other.text().into_owned().into()),
+        };
+        Ok(Self(key.into_owned(), value))
     }
-}
-
-/// A number that may be written as text.
-#[derive(Clone, Copy, Default)]
-struct Number<T>(T);
-
-impl<'de, T: FromStr> Deserialize<'de> for Number<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // As written: the detour over JSON's own numbers would not be exact.
-        let text = <&RawValue>::deserialize(deserializer)?.get().trim_matches('"');
-        let number = text
-            .parse()
-            .map_err(|_| D::Error::custom(format!("{} is not a number", excerpt(text))))?;
-        Ok(Self(number))
-    }
-}
-
-/// An id, in digits of either case.
-fn id<T: FromStr, E: serde::de::Error>(field: &str, text: &str) -> Result<T, E> {
-    let bad = |_| E::custom(format!("{field} {} is not an id", excerpt(text)));
-    text.to_ascii_lowercase().parse().map_err(bad)
-}
-
-/// JSON's `null` is a field left out.
-fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de> + Default,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -499,7 +439,7 @@ mod tests {
                 AttributeValue::Float(6.222_270_134_178_036_5e60),
                 AttributeValue::Float(f64::NEG_INFINITY),
                 AttributeValue::Bool(true),
-                AttributeValue::Text(r#"{"values": [{"intValue": "1"}]}"#.into()),
+                AttributeValue::Text("[1]".into()),
                 AttributeValue::Text("".into()),
             ]
         );

@@ -1,5 +1,7 @@
 //! Samples what another exporter in this process renders, without HTTP.
 
+use std::sync::Arc;
+
 use hms_ops_core::labels::Labels;
 use hms_ops_core::store::{Store, StoreError};
 use hms_ops_core::time::Timestamp;
@@ -36,7 +38,7 @@ impl ExpositionSampler {
     /// A sampler that puts `labels` on every series; what a series says otherwise under such a name
     /// is kept as `exported_name`.
     pub fn new(labels: Labels, limits: Limits) -> Self {
-        Self { series: ExposedSeries::new(labels, limits) }
+        Self { series: ExposedSeries::new(labels, limits, Arc::default(), Arc::default()) }
     }
 
     /// Writes the samples of `body`, stamped `at`, and ends the series that it no longer has;

@@ -2,28 +2,33 @@
 //!
 //! The text of a series leads straight to its handle, so that only new series cost label work.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
+use std::sync::Arc;
 
 use hms_ops_core::clock::Stopwatch;
 use hms_ops_core::exposition::edge_label;
 use hms_ops_core::labels::{Labels, NAME};
+use hms_ops_core::metadata::{MetadataStore, MetricType};
 use hms_ops_core::sample::{Exemplar, Value};
 use hms_ops_core::store::{Appender, SeriesRef, Store, StoreError};
 use hms_ops_core::time::Timestamp;
 
-use super::{Limits, ScrapeError};
+use super::relabel::relabel;
+use super::{KeptLimits, Limits, Manner, ScrapeError, Target};
 use crate::exposition::{self, Event, Exposition, Format, Pairs, Sample, excerpt};
 
 /// Resolves when a batch is stored.
-pub(super) type Commit = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+pub(crate) type Commit = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
 
 /// The series of one target as of its last scrape.
 #[derive(Debug)]
 pub(super) struct TargetSeries {
     exposed: ExposedSeries,
-    own: [OwnSeries; 3],
+    own: [OwnSeries; 5],
 }
 
 /// The series that were exposed, as of the last exposition.
@@ -31,6 +36,8 @@ pub(super) struct TargetSeries {
 pub(super) struct ExposedSeries {
     labels: Labels,
     limits: Limits,
+    manner: Arc<Manner>,
+    descriptions: Descriptions,
     exposed: HashMap<Box<str>, Exposed>,
     /// Counts expositions, to tell which series the current one has.
     scrape: u64,
@@ -39,8 +46,11 @@ pub(super) struct ExposedSeries {
 /// A series that the target exposes.
 #[derive(Debug)]
 struct Exposed {
-    series: SeriesRef,
+    /// `None` when relabelling drops it.
+    series: Option<SeriesRef>,
     last_scrape: u64,
+    /// Whether it gets a marker when it is no longer there.
+    ends: bool,
 }
 
 /// A series that says how the scrape went.
@@ -50,26 +60,57 @@ struct OwnSeries {
     series: Option<SeriesRef>,
 }
 
+/// What the target said about its metrics the last time.
+#[derive(Debug)]
+struct Descriptions {
+    metadata: Arc<MetadataStore>,
+    /// The hash of all of it: what is as before needs no look-up.
+    last: u64,
+}
+
 /// What became of the samples of one scrape.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
     pub(super) samples: usize,
+    /// Those that relabelling did not drop.
+    kept: usize,
+    /// Series that the scrape before did not have.
+    added: usize,
     pub(super) refused: usize,
 }
 
 /// A sample that has been read, before its series has been looked up in the store.
 struct Read<'a> {
     text: &'a str,
-    series: Option<SeriesRef>,
+    series: Place,
     value: f64,
+    /// When, if it says so and that is heeded.
+    at: Option<Timestamp>,
     exemplar: Option<exposition::Exemplar<'a>>,
 }
 
+/// Where a sample belongs.
+enum Place {
+    Known(SeriesRef),
+    /// A series that has not been seen before, by the labels under which it is stored.
+    New(Labels),
+    /// A series that has its sample already.
+    Again,
+}
+
 impl TargetSeries {
-    pub(super) fn new(labels: Labels, limits: Limits) -> Self {
-        let own = ["up", "scrape_duration_seconds", "scrape_samples_scraped"];
+    pub(super) fn new(target: &Target, metadata: Arc<MetadataStore>) -> Self {
+        let Target { labels, limits, manner, .. } = target;
+        let own = [
+            "up",
+            "scrape_duration_seconds",
+            "scrape_samples_scraped",
+            "scrape_samples_post_metric_relabeling",
+            "scrape_series_added",
+        ];
         let own = own.map(|name| OwnSeries { labels: labels.with(NAME, name), series: None });
-        Self { exposed: ExposedSeries::new(labels, limits), own }
+        let (labels, limits, manner) = (labels.clone(), limits.clone(), manner.clone());
+        Self { exposed: ExposedSeries::new(labels, limits, manner, metadata), own }
     }
 
     /// Appends the samples of `body`, all at `at`, and that the target is up.
@@ -82,7 +123,8 @@ impl TargetSeries {
         took: Stopwatch,
     ) -> Result<(Counts, Commit), ScrapeError> {
         let (mut appender, counts) = self.exposed.append(store, body, format, at)?;
-        let values = [1.0, took.elapsed().as_secs_f64(), counts.samples as f64];
+        let [samples, kept, added] = [counts.samples, counts.kept, counts.added].map(|n| n as f64);
+        let values = [1.0, took.elapsed().as_secs_f64(), samples, kept, added];
         self.report(&mut *appender, at, values)?;
         Ok((counts, appender.commit()))
     }
@@ -96,7 +138,7 @@ impl TargetSeries {
     ) -> Result<Commit, StoreError> {
         let mut appender = store.appender();
         self.exposed.end(&mut *appender, at)?;
-        self.report(&mut *appender, at, [0.0, took.elapsed().as_secs_f64(), 0.0])?;
+        self.report(&mut *appender, at, [0.0, took.elapsed().as_secs_f64(), 0.0, 0.0, 0.0])?;
         Ok(appender.commit())
     }
 
@@ -116,7 +158,7 @@ impl TargetSeries {
         &mut self,
         appender: &mut dyn Appender,
         at: Timestamp,
-        values: [f64; 3],
+        values: [f64; 5],
     ) -> Result<(), StoreError> {
         for (own, value) in self.own.iter_mut().zip(values) {
             if let Some(series) = own.series {
@@ -140,8 +182,14 @@ impl TargetSeries {
 }
 
 impl ExposedSeries {
-    pub(super) fn new(labels: Labels, limits: Limits) -> Self {
-        Self { labels, limits, exposed: HashMap::new(), scrape: 0 }
+    pub(super) fn new(
+        labels: Labels,
+        limits: Limits,
+        manner: Arc<Manner>,
+        metadata: Arc<MetadataStore>,
+    ) -> Self {
+        let descriptions = Descriptions { metadata, last: 0 };
+        Self { labels, limits, manner, descriptions, exposed: HashMap::new(), scrape: 0 }
     }
 
     /// A batch of the samples of `body`, all at `at`, and of the ends of series that are no longer
@@ -155,16 +203,15 @@ impl ExposedSeries {
     ) -> Result<(Box<dyn Appender + 's>, Counts), ScrapeError> {
         self.scrape += 1;
         // To the end first: a limit may be passed in the last line.
-        let (read, samples) = self.read(body, format)?;
+        let (read, mut counts) = self.read(body, format)?;
         let mut appender = store.appender();
-        let mut counts = Counts { samples, refused: samples - read.len() };
         for sample in read {
-            let accepted = self.append_sample(&mut *appender, &sample, at)?;
+            let accepted = self.append_sample(&mut *appender, &sample, at, &mut counts)?;
             counts.refused += usize::from(!accepted);
         }
         let scrape = self.scrape;
         for (_, gone) in self.exposed.extract_if(|_, exposed| exposed.last_scrape != scrape) {
-            end(&mut *appender, gone.series, at)?;
+            gone.end(&mut *appender, at)?;
         }
         Ok((appender, counts))
     }
@@ -177,7 +224,7 @@ impl ExposedSeries {
     ) -> Result<(), StoreError> {
         // The memory goes too: the target that comes back may be another.
         for (_, exposed) in std::mem::take(&mut self.exposed) {
-            end(appender, exposed.series, at)?;
+            exposed.end(appender, at)?;
         }
         Ok(())
     }
@@ -187,39 +234,94 @@ impl ExposedSeries {
         &mut self,
         body: &'a [u8],
         format: Format,
-    ) -> Result<(Vec<Read<'a>>, usize), ScrapeError> {
+    ) -> Result<(Vec<Read<'a>>, Counts), ScrapeError> {
         let limit = self.limits.samples;
         let mut read = Vec::with_capacity(self.exposed.len());
-        let (mut samples, mut metadata) = (0, 0);
+        let (mut counts, mut metadata) = (Counts::default(), Vec::new());
         let mut events = Exposition::new(body, format)?;
         while let Some(event) = events.next() {
             let line = events.line();
-            let Event::Sample(sample) = event? else {
-                metadata += 1;
-                if metadata > limit {
-                    return Err(ScrapeError::TooMany { line, what: "lines of metadata", limit });
+            let sample = match event? {
+                Event::Sample(sample) => sample,
+                said => {
+                    if metadata.len() == limit {
+                        return Err(ScrapeError::TooMany {
+                            line,
+                            what: "lines of metadata",
+                            limit,
+                        });
+                    }
+                    metadata.push(said);
+                    continue;
                 }
-                continue;
             };
-            samples += 1;
-            if samples > limit {
+            counts.samples += 1;
+            if counts.samples > limit {
                 return Err(ScrapeError::TooMany { line, what: "samples", limit });
             }
+            let place = self.place(&sample, line)?;
+            let Some(series) = place else { continue };
+            counts.kept += 1;
+            if counts.kept > self.manner.kept.samples {
+                let limit = self.manner.kept.samples;
+                return Err(ScrapeError::TooMany {
+                    line,
+                    what: "samples after relabelling",
+                    limit,
+                });
+            }
             let Sample { series: text, value, exemplar, .. } = sample;
-            match self.exposed.get_mut(text) {
-                Some(exposed) if exposed.last_scrape == self.scrape => {}
-                Some(exposed) => {
-                    exposed.last_scrape = self.scrape;
-                    let series = Some(exposed.series);
-                    read.push(Read { text, series, value, exemplar });
-                }
-                None => {
-                    self.limits.check(&sample, line)?;
-                    read.push(Read { text, series: None, value, exemplar });
-                }
+            let at = self.stated(&sample);
+            match series {
+                Place::Again => counts.refused += 1,
+                series => read.push(Read { text, series, value, at, exemplar }),
             }
         }
-        Ok((read, samples))
+        self.descriptions.keep(&metadata);
+        Ok((read, counts))
+    }
+
+    /// Where a sample belongs; `None` when relabelling drops it.
+    fn place(&mut self, sample: &Sample<'_>, line: usize) -> Result<Option<Place>, ScrapeError> {
+        let at = self.stated(sample);
+        let ends = at.is_none() || self.manner.track_timestamps_staleness;
+        if let Some(exposed) = self.exposed.get_mut(sample.series) {
+            let again = exposed.last_scrape == self.scrape && at.is_none();
+            exposed.last_scrape = self.scrape;
+            exposed.ends = ends;
+            let place = if again {
+                Place::Again
+            } else {
+                exposed.series.map_or(Place::Again, Place::Known)
+            };
+            return Ok(exposed.series.map(|_| place));
+        }
+        self.limits.check(sample, line)?;
+        let Some(labels) = self.labels_of(sample.series) else {
+            let dropped = Exposed { series: None, last_scrape: self.scrape, ends };
+            self.exposed.insert(sample.series.into(), dropped);
+            return Ok(None);
+        };
+        if labels.name().is_none() {
+            return Err(ScrapeError::NoName { line, excerpt: excerpt(sample.series) });
+        }
+        self.manner.kept.check(&labels, line)?;
+        Ok(Some(Place::New(labels)))
+    }
+
+    /// When a sample was taken, if it says so and that is heeded.
+    fn stated(&self, sample: &Sample<'_>) -> Option<Timestamp> {
+        let heeded = sample.timestamp.filter(|_| self.manner.honor_timestamps);
+        heeded.map(Timestamp::from_millis)
+    }
+
+    /// The labels under which a series is stored; `None` when relabelling drops it.
+    fn labels_of(&self, series: &str) -> Option<Labels> {
+        let merged = merge(&self.labels, series, self.manner.honor_labels);
+        if self.manner.relabel.is_empty() {
+            return Some(merged);
+        }
+        relabel(&self.manner.relabel, &merged).filter(|labels| !labels.is_empty())
     }
 
     /// Appends one sample; `false` when the store refuses this one alone.
@@ -228,17 +330,27 @@ impl ExposedSeries {
         appender: &mut dyn Appender,
         sample: &Read<'_>,
         at: Timestamp,
+        counts: &mut Counts,
     ) -> Result<bool, StoreError> {
-        if let Some(series) = sample.series {
-            match sample.append(appender, series, at) {
-                Err(StoreError::UnknownSeries { .. }) => {}
+        let (labels, is_new) = match &sample.series {
+            Place::Again => return Ok(false),
+            Place::Known(series) => match sample.append(appender, *series, at) {
+                Err(StoreError::UnknownSeries { .. }) => match self.labels_of(sample.text) {
+                    Some(labels) => (labels, false),
+                    None => return Ok(false),
+                },
                 result => return accepted(result),
-            }
-        } else if self.exposed.get(sample.text).is_some_and(|seen| seen.last_scrape == self.scrape)
-        {
-            return Ok(false);
+            },
+            Place::New(labels) => (labels.clone(), true),
+        };
+        let seen = self.exposed.get(sample.text).filter(|seen| seen.last_scrape == self.scrape);
+        if let Some(series) = seen.filter(|_| is_new).and_then(|seen| seen.series) {
+            return match sample.at {
+                // A second sample at another time.
+                Some(_) => accepted(sample.append(appender, series, at)),
+                None => Ok(false),
+            };
         }
-        let labels = merge(&self.labels, sample.text);
         let series = match appender.series(&labels) {
             Err(StoreError::TooManySeries { .. }) => {
                 self.exposed.remove(sample.text);
@@ -246,8 +358,55 @@ impl ExposedSeries {
             }
             series => series?,
         };
-        self.exposed.insert(sample.text.into(), Exposed { series, last_scrape: self.scrape });
+        counts.added += usize::from(is_new);
+        let ends = sample.at.is_none() || self.manner.track_timestamps_staleness;
+        let exposed = Exposed { series: Some(series), last_scrape: self.scrape, ends };
+        self.exposed.insert(sample.text.into(), exposed);
         accepted(sample.append(appender, series, at))
+    }
+}
+
+impl Descriptions {
+    fn keep(&mut self, said: &[Event<'_>]) {
+        let mut hash = DefaultHasher::new();
+        for event in said {
+            match event {
+                Event::Help { family, text } => (0, family, text.raw()).hash(&mut hash),
+                Event::Type { family, metric_type } => (1, family, metric_type).hash(&mut hash),
+                Event::Unit { family, unit } => (2, family, unit).hash(&mut hash),
+                _ => {}
+            }
+        }
+        let hash = hash.finish();
+        if self.last == hash {
+            return;
+        }
+        self.last = hash;
+        let mut families: HashMap<&str, (MetricType, Cow<'_, str>, &str)> = HashMap::new();
+        for event in said {
+            match *event {
+                Event::Help { family, text } => {
+                    families.entry(family).or_default().1 = text.decode()
+                }
+                Event::Type { family, metric_type } => {
+                    families.entry(family).or_default().0 = metric_type;
+                }
+                Event::Unit { family, unit } => families.entry(family).or_default().2 = unit,
+                _ => {}
+            }
+        }
+        for (family, (metric_type, help, unit)) in families {
+            self.metadata.set(family, metric_type, &help, unit);
+        }
+    }
+}
+
+impl Exposed {
+    fn end(&self, appender: &mut dyn Appender, at: Timestamp) -> Result<(), StoreError> {
+        match self.series.filter(|_| self.ends) {
+            Some(series) => end(appender, series, at),
+            None => Ok(()),
+        }
     }
 }
 
@@ -259,6 +418,7 @@ impl Read<'_> {
         series: SeriesRef,
         at: Timestamp,
     ) -> Result<(), StoreError> {
+        let at = self.at.unwrap_or(at);
         appender.append(series, at, Value::Float(self.value))?;
         if let Some(exposition::Exemplar { labels, value, timestamp }) = self.exemplar {
             // None from the future, which would keep later ones out.
@@ -268,6 +428,27 @@ impl Read<'_> {
                 series,
                 Exemplar { labels: Labels::from_pairs(labels.iter()), value, at },
             );
+        }
+        Ok(())
+    }
+}
+
+impl KeptLimits {
+    /// Checks a series by the labels under which it would be stored.
+    fn check(&self, labels: &Labels, line: usize) -> Result<(), ScrapeError> {
+        if labels.len() > self.labels {
+            let what = "labels after relabelling";
+            return Err(ScrapeError::TooMany { line, what, limit: self.labels });
+        }
+        for (name, value) in labels.iter() {
+            for (what, text, limit) in
+                [("label name", name, self.name_bytes), ("label value", value, self.value_bytes)]
+            {
+                if text.len() > limit {
+                    let excerpt = excerpt(text);
+                    return Err(ScrapeError::TooLong { line, what, excerpt, limit });
+                }
+            }
         }
         Ok(())
     }
@@ -292,16 +473,18 @@ impl Limits {
     }
 }
 
-/// The labels under which a series is stored: those of the target win, and what the series says
-/// otherwise under such a name is kept as `exported_name`.
-fn merge(target: &Labels, series: &str) -> Labels {
+/// The labels under which a series is stored, before relabelling. Where it and the target say
+/// something else of one name, the target wins, and the former is kept as `exported_name`; unless
+/// `honor` is set, when the series wins, also with an empty value.
+fn merge(target: &Labels, series: &str, honor: bool) -> Labels {
     let (metric, exposed) = Pairs::of_series(series);
     let mut pairs: Vec<(String, String)> = target.clone().into();
     pairs.push((NAME.to_owned(), metric.to_owned()));
-    for (name, value) in exposed.iter().filter(|(_, value)| !value.is_empty()) {
+    for (name, value) in exposed.iter().filter(|(_, value)| honor || !value.is_empty()) {
         let mut stored = name.to_owned();
-        while target.get(&stored).is_some()
-            || (stored != name && exposed.iter().any(|(other, _)| other == stored))
+        while !honor
+            && (target.get(&stored).is_some()
+                || (stored != name && exposed.iter().any(|(other, _)| other == stored)))
         {
             stored.insert_str(0, "exported_");
         }
@@ -354,13 +537,24 @@ mod tests {
                 r#"m{cluster="a",exported_cluster="c",exported_exported_cluster="b",instance="i:1"}"#,
             ),
         ] {
-            assert_eq!(merge(&target, series).to_string(), merged);
+            assert_eq!(merge(&target, series, false).to_string(), merged);
+        }
+    }
+
+    #[test]
+    fn what_was_exposed_wins_where_it_is_honored() {
+        let target = Labels::from_pairs([("cluster", "a"), ("instance", "i:1")]);
+        for (series, merged) in [
+            ("m{cluster=\"b\"}", r#"m{cluster="b",instance="i:1"}"#),
+            ("m{cluster=\"\"}", r#"m{instance="i:1"}"#),
+        ] {
+            assert_eq!(merge(&target, series, true).to_string(), merged);
         }
     }
 
     #[test]
     fn an_edge_has_one_spelling_whatever_the_format() {
-        let le = |text: &str| merge(&Labels::empty(), &format!("m_bucket{{le=\"{text}\"}}"));
+        let le = |text: &str| merge(&Labels::empty(), &format!("m_bucket{{le=\"{text}\"}}"), false);
         assert_eq!(le("10.0"), le("10"));
         assert_eq!(le("1e+06"), le("1000000"));
         assert_eq!(le("+Inf").get("le"), Some("+Inf"));

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use hms_ops_core::clock::{Clock, Stopwatch};
 use hms_ops_core::store::Store;
 use hms_ops_core::time::Timestamp;
@@ -13,10 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::series::{Counts, TargetSeries};
 use super::{Health, Nudge, ScrapeError, Target, TargetStatus, lock, millis};
 use crate::client::{Answer, in_one_line};
-use crate::exposition::format_of;
-
-const ACCEPTED: &str = "application/openmetrics-text;version=1.0.0;q=0.8,\
-                        text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+use crate::exposition::known_format;
 
 pub(super) struct Task {
     target: Arc<Target>,
@@ -33,8 +29,8 @@ impl Task {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         status: Arc<Mutex<TargetStatus>>,
+        series: TargetSeries,
     ) -> Self {
-        let series = TargetSeries::new(target.labels.clone(), target.limits.clone());
         Self { target, store, clock, status, series, last: None }
     }
 
@@ -78,18 +74,20 @@ impl Task {
     }
 
     async fn fetch(&self) -> Result<Answer, ScrapeError> {
-        let endpoint = &self.target.endpoint;
-        let mut request = endpoint.request(Bytes::new());
-        for (name, value) in [
-            (ACCEPT, ACCEPTED),
-            (ACCEPT_ENCODING, "gzip"),
-            (USER_AGENT, concat!("hms-ops/", env!("CARGO_PKG_VERSION"))),
-        ] {
-            request.headers_mut().insert(name, HeaderValue::from_static(value));
+        let Target { endpoint, limits, manner, .. } = &*self.target;
+        if let Some(reason) = &manner.refused {
+            return Err(ScrapeError::Refused { reason: reason.clone() });
         }
+        let mut headers = vec![(
+            USER_AGENT,
+            HeaderValue::from_static(concat!("hms-ops/", env!("CARGO_PKG_VERSION"))),
+        )];
+        headers.extend(HeaderValue::from_str(&manner.accept).ok().map(|accept| (ACCEPT, accept)));
+        let encoding = if manner.gzip { "gzip" } else { "identity" };
+        headers.push((ACCEPT_ENCODING, HeaderValue::from_static(encoding)));
         let timeout = self.target.deadline();
-        let exchange = endpoint.exchange(request, self.target.limits.body_bytes);
-        match tokio::time::timeout(timeout, exchange).await {
+        let answer = manner.access.get(endpoint, &headers, limits.body_bytes);
+        match tokio::time::timeout(timeout, answer).await {
             Ok(answer) => Ok(answer?),
             Err(_) => Err(ScrapeError::Timeout { timeout }),
         }
@@ -103,7 +101,8 @@ impl Task {
         took: Stopwatch,
     ) -> Result<Counts, ScrapeError> {
         let stored = fetched.and_then(|answer| {
-            let format = format_of(&answer.content_type);
+            let fallback = self.target.manner.fallback;
+            let format = known_format(&answer.content_type).unwrap_or(fallback);
             self.series.success(&*self.store, &answer.body, format, at, took)
         });
         let error = match stored {

@@ -36,7 +36,14 @@ async fn reason_within(address: SocketAddr, timeout: Duration, limits: Limits) -
     assert_eq!(status.health, Health::Down);
     let stored = store.collect(&[], TimeRange::ALL).await.unwrap();
     let names: Vec<_> = stored.iter().map(|(labels, _)| labels.name().unwrap()).collect();
-    assert_eq!(names, ["scrape_duration_seconds", "scrape_samples_scraped", "up"]);
+    let own = [
+        "scrape_duration_seconds",
+        "scrape_samples_post_metric_relabeling",
+        "scrape_samples_scraped",
+        "scrape_series_added",
+        "up",
+    ];
+    assert_eq!(names, own);
     assert_eq!(stored[2].1[0].value, Value::Float(0.0));
     status.last_error.unwrap()
 }

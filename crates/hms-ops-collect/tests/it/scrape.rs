@@ -12,6 +12,7 @@ use hms_ops_collect::scrape::{Health, Scraper, Target};
 use hms_ops_core::clock::ManualClock;
 use hms_ops_core::labels::Labels;
 use hms_ops_core::matcher::Matcher;
+use hms_ops_core::metadata::{MetadataStore, MetricType};
 use hms_ops_core::sample::{Exemplar, Value};
 use hms_ops_core::store::{
     Appender, MemoryStore, SelectHint, SeriesRef, SeriesSet, Store, StoreError, StoreExt,
@@ -89,6 +90,27 @@ async fn a_scrape_stores_what_was_exposed_with_the_targets_labels_at_its_start()
     assert_eq!(count[0].1[0].value, Value::Float(3.0));
     let duration = store.collect(&named("scrape_duration_seconds"), TimeRange::ALL).await.unwrap();
     assert!(duration[0].1[0].value.as_float().unwrap() > 0.0);
+}
+
+#[tokio::test]
+async fn what_a_target_says_about_its_metrics_is_kept_as_it_changes() {
+    let body =
+        |help: &str| text(&format!("# TYPE m counter\n# HELP m {help}\nm 1\n# TYPE n gauge\n"));
+    let answer = Arc::new(Mutex::new(body("a\\\\b")));
+    let target = target(serve_changing(&answer).await);
+    let (store, metadata) = (Arc::new(MemoryStore::new()), Arc::new(MetadataStore::new()));
+    let scraper = Scraper::start_with_metadata(store, clock(), metadata.clone(), [target]);
+    for (help, meant) in [("a\\\\b", "a\\b"), ("c", "c")] {
+        *answer.lock().unwrap() = body(help);
+        scraper.scrape_now(|_| true).await;
+        let said = metadata.get("m").unwrap();
+        assert_eq!((said.metric_type, &*said.help), (MetricType::Counter, meant));
+    }
+    assert_eq!(metadata.get("n").unwrap().metric_type, MetricType::Gauge);
+    // Of a body that is refused nothing is kept.
+    *answer.lock().unwrap() = text("# TYPE m gauge\nm x\n");
+    scraper.scrape_now(|_| true).await;
+    assert_eq!(metadata.get("m").unwrap().metric_type, MetricType::Counter);
 }
 
 #[tokio::test]
@@ -318,7 +340,7 @@ async fn a_steady_scrape_does_no_label_work() {
     let target = target(serve_bytes(text("a 1\nb{c=\"d\"} 2\n")).await);
     let scraper = Scraper::start(store.clone(), clock(), [target]);
     scraper.scrape_now(|_| true).await;
-    assert_eq!(store.looked_up.swap(0, SeqCst), 5);
+    assert_eq!(store.looked_up.swap(0, SeqCst), 7);
 
     scraper.scrape_now(|_| true).await;
     assert_eq!(store.looked_up.swap(0, SeqCst), 0);
@@ -326,7 +348,7 @@ async fn a_steady_scrape_does_no_label_work() {
     store.expired.store(true, SeqCst);
     let status = scraper.scrape_now(|_| true).await.remove(0);
     assert_eq!(status.refused_samples, 0);
-    assert_eq!(store.looked_up.load(SeqCst), 5, "expired handles are asked for again");
+    assert_eq!(store.looked_up.load(SeqCst), 7, "expired handles are asked for again");
 }
 
 #[tokio::test]
@@ -345,11 +367,11 @@ async fn a_store_that_fails_takes_the_target_down_with_the_reason() {
 
 /// A store that counts how often a series is looked up, and fails on demand.
 #[derive(Debug, Default)]
-struct Watched {
+pub(crate) struct Watched {
     inner: MemoryStore,
-    looked_up: AtomicUsize,
-    expired: AtomicBool,
-    fails: AtomicBool,
+    pub(crate) looked_up: AtomicUsize,
+    pub(crate) expired: AtomicBool,
+    pub(crate) fails: AtomicBool,
 }
 
 struct WatchedAppender<'a> {

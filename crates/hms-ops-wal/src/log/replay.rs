@@ -102,6 +102,25 @@ pub(super) fn run<E: From<LogError>>(
     Ok(found)
 }
 
+/// Reads the accepted part of a segment that is open, and skips what is damaged.
+pub(super) fn whole<E: From<LogError>>(
+    content: &[u8],
+    segment: &Segment,
+    path: &Path,
+    each: &mut Replay<'_, E>,
+) -> Result<(), E> {
+    let accepted = usize::try_from(segment.bytes).unwrap_or(usize::MAX).min(content.len());
+    let content = &content[..accepted];
+    let unknown = |found| LogError::UnknownFormat { path: path.to_owned(), found, known: VERSION };
+    let Some(header) = Header::decode(content).map_err(unknown)? else { return Ok(()) };
+    for piece in Pieces::new(content, header.salt, segment.first) {
+        if let Piece::Record { seq, record } = piece {
+            each(seq, record)?;
+        }
+    }
+    Ok(())
+}
+
 impl Found {
     fn segment<E>(
         &mut self,

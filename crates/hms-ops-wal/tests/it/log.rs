@@ -39,6 +39,29 @@ fn a_batch_stays_in_one_segment_and_a_segment_within_its_size() {
 }
 
 #[test]
+fn an_open_log_is_read_segment_by_segment_from_any_number() {
+    let (disk, options) = (disk(), small(250));
+    let (mut log, ..) = history::open(&disk, &options).unwrap();
+    for n in 1..12 {
+        log.append(&[&[n; 50]], false).unwrap();
+    }
+    let segments: Vec<_> = log.segments().collect();
+    assert!(segments.len() > 2 && segments[0] == 1, "{segments:?}");
+    for from in 0..14 {
+        let mut read = Vec::new();
+        let end = log.read_segment(from, |seq, record| {
+            assert_eq!(record, [seq as u8; 50]);
+            read.push(seq);
+            Ok::<_, LogError>(())
+        });
+        let end = end.unwrap();
+        let next = segments.iter().find(|&&first| first > from.max(1));
+        assert_eq!(end, next.copied().unwrap_or(12), "from {from}");
+        assert_eq!(read, (from.max(1)..end).collect::<Vec<_>>(), "from {from}");
+    }
+}
+
+#[test]
 fn segments_before_a_number_are_removed_and_the_numbers_go_on() {
     let (disk, options) = (disk(), small(250));
     let (mut log, ..) = history::open(&disk, &options).unwrap();

@@ -1,0 +1,285 @@
+//! YAML as a tree that knows its lines, read with bounds on depth and size.
+//!
+//! Scalars stay text: what one means depends on the key that it stands at.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+
+/// How deep a document may be.
+const MAX_DEPTH: usize = 64;
+/// Nodes of a document; one that is repeated by an alias counts each time.
+const MAX_NODES: usize = 1_000_000;
+/// Keys of one mapping, each of which is compared with those before it.
+const MAX_KEYS: usize = 10_000;
+/// The key whose mappings are merged into the one it stands in.
+const MERGE: &str = "<<";
+
+/// A value and the line, from 1, on which it begins.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) line: usize,
+    pub(crate) value: Value,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    /// Nothing, `~` or `null`.
+    Null,
+    Scalar(Arc<str>),
+    Sequence(Vec<Node>),
+    /// In the order of the text; no key stands there twice.
+    Mapping(Vec<(Key, Node)>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Key {
+    pub(crate) line: usize,
+    pub(crate) text: Arc<str>,
+}
+
+/// Why a text is no document.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) line: usize,
+    pub(crate) reason: String,
+}
+
+/// Reads the one document of `text`; none is [`Value::Null`].
+pub(crate) fn parse(text: &str) -> Result<Node, Fault> {
+    let mut builder = Builder::default();
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|error| malformed(&error))?;
+        builder.take(event, span)?;
+    }
+    Ok(builder.root.unwrap_or(Node { line: 1, value: Value::Null }))
+}
+
+/// What is begun and not yet ended.
+struct Open {
+    line: usize,
+    anchor: usize,
+    value: Value,
+    /// The key that waits for its value.
+    key: Option<Key>,
+}
+
+#[derive(Default)]
+struct Builder {
+    root: Option<Node>,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Node>,
+    nodes: usize,
+}
+
+impl Builder {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Fault> {
+        let line = span.start.line();
+        match event {
+            Event::DocumentStart(_) if self.root.is_some() => {
+                Err(Fault { line, reason: "a second document begins here".to_owned() })
+            }
+            Event::Scalar(text, style, anchor, _) => {
+                let null = style == ScalarStyle::Plain
+                    && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+                let value = if null { Value::Null } else { Value::Scalar(Arc::from(text)) };
+                self.add(Node { line, value }, anchor)
+            }
+            Event::SequenceStart(anchor, _) => self.begin(line, anchor, Value::Sequence(vec![])),
+            Event::MappingStart(anchor, _) => self.begin(line, anchor, Value::Mapping(vec![])),
+            Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
+                Some(Open { line, anchor, mut value, .. }) => {
+                    if let Value::Mapping(pairs) = &mut value {
+                        merge(pairs);
+                    }
+                    self.add(Node { line, value }, anchor)
+                }
+                None => Ok(()),
+            },
+            Event::Alias(anchor) => {
+                let Some(node) = self.anchors.get(&anchor) else {
+                    let reason = "an alias of what is not complete here".to_owned();
+                    return Err(Fault { line, reason });
+                };
+                let (nodes, depth) = size(node);
+                self.nodes += nodes;
+                if self.nodes > MAX_NODES || self.open.len() + depth > MAX_DEPTH {
+                    return Err(too_large(line));
+                }
+                let node = Node { line, value: node.value.clone() };
+                self.add(node, 0)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, line: usize, anchor: usize, value: Value) -> Result<(), Fault> {
+        if self.open.len() == MAX_DEPTH {
+            return Err(too_large(line));
+        }
+        self.open.push(Open { line, anchor, value, key: None });
+        Ok(())
+    }
+
+    /// Puts a complete node where it belongs.
+    fn add(&mut self, node: Node, anchor: usize) -> Result<(), Fault> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return Err(too_large(node.line));
+        }
+        if anchor != 0 {
+            let (nodes, _) = size(&node);
+            self.nodes += nodes;
+            self.anchors.insert(anchor, node.clone());
+        }
+        let Some(open) = self.open.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        match &mut open.value {
+            Value::Sequence(items) => items.push(node),
+            Value::Mapping(pairs) => match (open.key.take(), node) {
+                (None, Node { line, value: Value::Scalar(text) }) => {
+                    if let Some((first, _)) = pairs.iter().find(|(key, _)| key.text == text) {
+                        let reason = format!("{text} stands on line {} already", first.line);
+                        return Err(Fault { line, reason });
+                    }
+                    if pairs.len() == MAX_KEYS {
+                        return Err(too_large(line));
+                    }
+                    open.key = Some(Key { line, text });
+                }
+                (None, Node { line, .. }) => {
+                    return Err(Fault { line, reason: "a key must be text".to_owned() });
+                }
+                (Some(key), node) => pairs.push((key, node)),
+            },
+            Value::Null | Value::Scalar(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Takes over what `<<` points to, as far as it is not said here.
+fn merge(pairs: &mut Vec<(Key, Node)>) {
+    let is_mapping = |node: &Node| matches!(node.value, Value::Mapping(_));
+    let merges = |(key, node): &mut (Key, Node)| {
+        &*key.text == MERGE
+            && match &node.value {
+                Value::Sequence(items) => items.iter().all(is_mapping),
+                _ => is_mapping(node),
+            }
+    };
+    let merged: Vec<_> = pairs.extract_if(.., merges).collect();
+    for (_, node) in merged {
+        let mappings = if let Value::Sequence(items) = node.value { items } else { vec![node] };
+        for mapping in mappings {
+            let Value::Mapping(more) = mapping.value else { continue };
+            for (key, node) in more {
+                if pairs.len() < MAX_KEYS && pairs.iter().all(|(known, _)| known.text != key.text) {
+                    pairs.push((key, node));
+                }
+            }
+        }
+    }
+}
+
+/// Nodes and depth of a tree, which is never deeper than [`MAX_DEPTH`].
+fn size(node: &Node) -> (usize, usize) {
+    let of = |nodes: &mut dyn Iterator<Item = &Node>| {
+        let sum = |(nodes, depth): (usize, usize), node| {
+            let (more, deep) = size(node);
+            (nodes + more, depth.max(deep))
+        };
+        let (nodes, depth) = nodes.fold((1, 0), sum);
+        (nodes, depth + 1)
+    };
+    match &node.value {
+        Value::Null | Value::Scalar(_) => (1, 0),
+        Value::Sequence(items) => of(&mut items.iter()),
+        Value::Mapping(pairs) => of(&mut pairs.iter().map(|(_, node)| node)),
+    }
+}
+
+fn too_large(line: usize) -> Fault {
+    let reason =
+        format!("deeper than {MAX_DEPTH}, or more than {MAX_NODES} values or {MAX_KEYS} keys");
+    Fault { line, reason }
+}
+
+fn malformed(error: &ScanError) -> Fault {
+    Fault { line: error.marker().line(), reason: format!("not YAML: {}", error.info()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(node: &Node) -> String {
+        let value = match &node.value {
+            Value::Null => "null".to_owned(),
+            Value::Scalar(text) => text.to_string(),
+            Value::Sequence(items) => {
+                format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(" "))
+            }
+            Value::Mapping(pairs) => {
+                let pair = |(key, node): &(Key, Node)| format!("{}={}", key.text, shown(node));
+                format!("{{{}}}", pairs.iter().map(pair).collect::<Vec<_>>().join(" "))
+            }
+        };
+        format!("{value}@{}", node.line)
+    }
+
+    #[test]
+    fn every_value_knows_its_line() {
+        let text =
+            "# c\na: 1\nb:\n  - x\n  - {y: ~, z: 'null'}\nc: &n\n  d: on\ne: *n\nf: |\n  g\n";
+        assert_eq!(
+            shown(&parse(text).unwrap()),
+            "{a=1@2 b=[x@4 {y=null@5 z=null@5}@5]@4 c={d=on@7}@6 e={d=on@7}@8 f=g\n@10}@2"
+        );
+        assert_eq!(shown(&parse("").unwrap()), "null@1");
+        assert_eq!(
+            shown(&parse(r#"[{"targets": ["a:1"]}]"#).unwrap()),
+            "[{targets=[a:1@1]@1}@1]@1"
+        );
+    }
+
+    #[test]
+    fn a_merged_mapping_gives_way_to_what_is_said_beside_it() {
+        let text =
+            "a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\nc:\n  <<: [*a, *b]\n  x: 5\nd:\n  <<: *b\n";
+        let shown = shown(&parse(text).unwrap());
+        assert!(shown.contains("c={x=5@5 y=2@1 z=4@2}@4"), "{shown}");
+        assert!(shown.contains("d={y=3@2 z=4@2}@7"), "{shown}");
+    }
+
+    #[test]
+    fn what_is_no_document_is_refused_with_its_line() {
+        let fault = |text: &str| {
+            let Fault { line, reason } = parse(text).unwrap_err();
+            format!("{line}: {reason}")
+        };
+        assert_eq!(fault("a: 1\nb: 2\na: 3\n"), "3: a stands on line 1 already");
+        assert_eq!(fault("a: 1\n---\nb: 1\n"), "2: a second document begins here");
+        assert_eq!(fault("? [a]\n: 1\n"), "1: a key must be text");
+        assert!(fault("a: [1\nb: 2\n").contains(": not YAML: "));
+        assert_eq!(fault("a: *b\n").split(':').next(), Some("1"));
+    }
+
+    #[test]
+    fn depth_and_repetition_are_bounded() {
+        let reason = |text: &str| parse(text).unwrap_err().reason;
+        assert!(reason(&"[".repeat(200)).starts_with("deeper than 64"));
+        // The parser itself has a limit too.
+        assert!(!reason(&"[".repeat(100_000)).is_empty());
+        assert!(!reason(&"- ".repeat(100_000)).is_empty());
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for i in 1..9 {
+            let repeated = vec![format!("*a{}", i - 1); 9].join(", ");
+            text += &format!("a{i}: &a{i} [{repeated}]\n");
+        }
+        assert!(reason(&text).starts_with("deeper than 64"));
+    }
+}
