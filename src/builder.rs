@@ -13,7 +13,7 @@ use crate::core::registry::Registry;
 use crate::core::span_store::SpanStore;
 use crate::core::store::Store;
 use crate::tick::Exporter;
-use crate::{Error, Ops, page, runbooks, storage, traffic, webhooks};
+use crate::{Error, Ops, page, prometheus, remote, runbooks, storage, traffic, webhooks};
 use hms_ops_collect::scrape::Target;
 
 /// Says what an [`Ops`] is made of; each part has a default.
@@ -25,6 +25,8 @@ pub struct OpsBuilder {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Option<Arc<dyn Store>>,
     pub(crate) storage: storage::Options,
+    pub(crate) prometheus: prometheus::Options,
+    pub(crate) remote: remote::Options,
     pub(crate) ledger: Option<Arc<dyn Ledger>>,
     pub(crate) spans: Option<Arc<dyn SpanStore>>,
     pub(crate) rules: Vec<Box<dyn AlertRule>>,
@@ -35,6 +37,7 @@ pub struct OpsBuilder {
     pub(crate) runbooks: runbooks::Options,
     pub(crate) page: page::Options,
     pub(crate) metrics: Option<String>,
+    pub(crate) config_text: String,
     pub(crate) exporter: Option<Box<dyn Exporter>>,
     pub(crate) stop_on_signals: bool,
     pub(crate) require_listeners: bool,
@@ -49,6 +52,8 @@ impl OpsBuilder {
             clock: Arc::new(SystemClock),
             store: None,
             storage: storage::Options::default(),
+            prometheus: prometheus::Options::default(),
+            remote: remote::Options::default(),
             ledger: None,
             spans: None,
             rules: Vec::new(),
@@ -59,6 +64,7 @@ impl OpsBuilder {
             runbooks: runbooks::Options::default(),
             page: page::Options::default(),
             metrics: None,
+            config_text: String::new(),
             exporter: None,
             stop_on_signals: false,
             require_listeners: false,
@@ -179,12 +185,15 @@ impl OpsBuilder {
         self.budgets.extend(config.budgets().map_err(Error::setup)?);
         self.notifiers.extend(webhooks::read(config).map_err(Error::setup)?);
         self.storage = self.storage.configure(config).map_err(Error::setup)?;
+        self.prometheus = self.prometheus.configure(config).map_err(Error::setup)?;
+        self.remote = self.remote.configure(config).map_err(Error::setup)?;
         self.traffic = self.traffic.configure(config).map_err(Error::setup)?;
         self.runbooks = self.runbooks.configure(config).map_err(Error::setup)?;
         if let Some(address) = &config.file.listen.admin {
             self.page.listen(address);
         }
         self.metrics = config.file.listen.metrics.clone().or(self.metrics);
+        self.config_text.clone_from(&config.text);
         Ok(self)
     }
 

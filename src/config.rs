@@ -14,6 +14,8 @@ use crate::core::name::Service;
 /// What `ops.toml` says: what to watch, what to hold it to, what may be done about it.
 ///
 /// ```toml
+/// scrape_config_files = ["prometheus.yml"]    # jobs, as Prometheus has them; needs a feature
+///
 /// [listen]
 /// admin = "127.0.0.1:9110"        # page, API, spans
 /// metrics = "127.0.0.1:9111"      # /metrics of this process
@@ -21,6 +23,8 @@ use crate::core::name::Service;
 /// [store]
 /// data = "history"                # without it, history is in memory and ends with the process
 /// retention = "15d"
+/// # Or, in place of both, a backend that speaks Prometheus, and where samples wait for it:
+/// # remote = { url = "http://127.0.0.1:9090", queue = "queue", token_file = "backend.token" }
 ///
 /// [[target]]
 /// url = "http://127.0.0.1:9001/metrics"
@@ -84,6 +88,7 @@ pub enum ConfigError {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct File {
+    pub(crate) scrape_config_files: Vec<toml::Spanned<PathBuf>>,
     pub(crate) listen: Listen,
     pub(crate) store: StoreTable,
     target: Vec<TargetTable>,
@@ -103,9 +108,10 @@ pub(crate) struct Listen {
 /// What the store keeps, and where; each part has a default.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[cfg_attr(not(feature = "store-tsdb"), expect(dead_code, reason = "only named in an error"))]
+#[cfg_attr(not(feature = "store-tsdb"), allow(dead_code, reason = "only named in an error"))]
 pub(crate) struct StoreTable {
     pub(crate) data: Option<toml::Spanned<PathBuf>>,
+    pub(crate) remote: Option<toml::Spanned<RemoteTable>>,
     pub(crate) durability: Option<toml::Spanned<String>>,
     pub(crate) retention: Option<toml::Spanned<String>>,
     pub(crate) retention_size: Option<toml::Spanned<String>>,
@@ -114,6 +120,23 @@ pub(crate) struct StoreTable {
     pub(crate) series: Option<usize>,
     pub(crate) series_per_metric: Option<usize>,
     pub(crate) series_per_target: Option<usize>,
+}
+
+/// The backend that keeps history, and the folder where samples wait for it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(not(feature = "store-prometheus"), expect(dead_code, reason = "only named in an error"))]
+pub(crate) struct RemoteTable {
+    pub(crate) url: String,
+    pub(crate) queue: PathBuf,
+    pub(crate) write_url: Option<String>,
+    pub(crate) queue_size: Option<toml::Spanned<String>>,
+    pub(crate) keep: Option<toml::Spanned<String>>,
+    pub(crate) user: Option<String>,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -255,6 +278,8 @@ impl Config {
     /// Parts that this build may lack check their own tables.
     fn check_parts(&self) -> Result<(), ConfigError> {
         crate::storage::Options::default().configure(self).map(|_| ())?;
+        crate::prometheus::Options::default().configure(self).map(|_| ())?;
+        crate::remote::Options::default().configure(self).map(|_| ())?;
         crate::traffic::Options::default().configure(self).map(|_| ())?;
         crate::runbooks::Options::default().configure(self).map(|_| ())?;
         crate::webhooks::read(self).map(|_| ())
@@ -276,7 +301,10 @@ impl Config {
         })
     }
 
-    #[cfg_attr(not(feature = "store-tsdb"), expect(dead_code, reason = "only the store has sizes"))]
+    #[cfg_attr(
+        not(any(feature = "store-prometheus", feature = "store-tsdb")),
+        allow(dead_code, reason = "only stores have sizes")
+    )]
     pub(crate) fn bytes(&self, text: &toml::Spanned<String>) -> Result<u64, ConfigError> {
         parse_bytes(text.get_ref()).ok_or_else(|| {
             let reason = format!("{:?} is not a size such as 64MiB, 10GiB", text.get_ref());
@@ -293,8 +321,13 @@ impl Config {
 
     /// A path in the file, which is relative to the file.
     #[cfg_attr(
-        not(any(feature = "notify-webhook", feature = "store-tsdb")),
-        expect(dead_code, reason = "only secrets and history are files")
+        not(any(
+            feature = "notify-webhook",
+            feature = "prometheus-config",
+            feature = "store-prometheus",
+            feature = "store-tsdb"
+        )),
+        allow(dead_code, reason = "only secrets, jobs and history are files")
     )]
     pub(crate) fn path(&self, path: &Path) -> PathBuf {
         Path::new(&self.name).parent().map_or_else(|| path.to_owned(), |folder| folder.join(path))
@@ -302,7 +335,10 @@ impl Config {
 }
 
 /// `64KiB`, `512MiB`, `10GiB`.
-#[cfg_attr(not(feature = "store-tsdb"), expect(dead_code, reason = "only the store has sizes"))]
+#[cfg_attr(
+    not(any(feature = "store-prometheus", feature = "store-tsdb")),
+    allow(dead_code, reason = "only stores have sizes")
+)]
 fn parse_bytes(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let number: u64 = text[..digits].parse().ok()?;

@@ -31,6 +31,11 @@ mod entry;
 mod error;
 mod listen;
 
+#[cfg(feature = "api-prometheus")]
+mod api;
+#[cfg(all(feature = "dashboard", not(feature = "api-prometheus")))]
+#[path = "api/absent.rs"]
+mod api;
 #[cfg(feature = "alert")]
 mod builder;
 #[cfg(feature = "alert")]
@@ -52,8 +57,18 @@ mod page;
 #[cfg(all(feature = "alert", not(feature = "dashboard")))]
 #[path = "page/absent.rs"]
 mod page;
+#[cfg(all(feature = "alert", feature = "prometheus-config"))]
+mod prometheus;
+#[cfg(all(feature = "alert", not(feature = "prometheus-config")))]
+#[path = "prometheus/absent.rs"]
+mod prometheus;
 #[cfg(feature = "dashboard")]
 mod ready;
+#[cfg(all(feature = "alert", feature = "store-prometheus"))]
+mod remote;
+#[cfg(all(feature = "alert", not(feature = "store-prometheus")))]
+#[path = "remote/absent.rs"]
+mod remote;
 #[cfg(all(feature = "alert", feature = "runbook-sandbox"))]
 mod runbooks;
 #[cfg(all(feature = "alert", not(feature = "runbook-sandbox")))]
@@ -101,6 +116,8 @@ pub use hms_ops_collect as collect;
 pub use hms_ops_dashboard as dashboard;
 #[cfg(feature = "mesh-in-process")]
 pub use hms_ops_mesh as mesh;
+#[cfg(feature = "alert")]
+pub use hms_ops_promql as promql;
 #[cfg(feature = "runbook-sandbox")]
 pub use hms_ops_runbook::{self as runbook, enter, test_entry};
 #[cfg(feature = "trace")]

@@ -5,29 +5,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hms_ops_alert::{Engine, Outbox};
-use hms_ops_collect::scrape::{Scraper, Target, TargetStatus};
+use hms_ops_collect::scrape::{ActiveTarget, DroppedTarget, Scraper, Target, TargetStatus};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::builder::OpsBuilder;
 use crate::config::Declared;
 use crate::control::OpsControl;
-use crate::core::alert::AlertStatus;
+use crate::core::alert::{AlertStatus, RuleSpec};
 use crate::core::clock::Clock;
 use crate::core::control::Control;
 use crate::core::labels::{CLUSTER, Labels, SERVICE};
 use crate::core::ledger::{History, Journal, Ledger, MemoryLedger};
 use crate::core::mesh::TrafficControl;
+use crate::core::metadata::MetadataStore;
 use crate::core::metric::{Budget, Counter, Gauge, Metric};
 use crate::core::name::{Service, same_name};
 use crate::core::notify::Notifier;
-use crate::core::query::SelectorEngine;
+use crate::core::query::QueryEngine;
 use crate::core::random;
 use crate::core::registry::Registry;
 use crate::core::span_store::{MemorySpanStore, SpanStore};
 use crate::core::store::Store;
+use crate::core::time::Timestamp;
 use crate::evidence::ScrapedEvidence;
 use crate::page::Page;
+use crate::prometheus::Jobs;
+use crate::remote::Remote;
 use crate::runbooks::Runbooks;
 use crate::storage::Storage;
 use crate::tick::{LEASE, Parts, Ticker};
@@ -51,8 +55,10 @@ use crate::{Error, agent, listen, runbooks, spans};
 pub struct Ops {
     registry: Registry,
     storage: Storage,
+    remote: Remote,
     journal: Arc<Journal>,
     scraper: Arc<Scraper>,
+    jobs: Jobs,
     outbox: Arc<Outbox>,
     runbooks: Arc<Runbooks>,
     traffic: Traffic,
@@ -85,7 +91,8 @@ impl Ops {
             agent::capture(&registry);
         }
         let clock = builder.clock;
-        let storage = builder.storage.open(builder.store, &clock)?;
+        let (remote, own) = builder.remote.open(builder.store, &clock)?;
+        let storage = builder.storage.open(own, &clock)?;
         let store = storage.store().clone();
         let span_store: Arc<dyn SpanStore> =
             builder.spans.unwrap_or_else(|| Arc::new(MemorySpanStore::new()));
@@ -105,8 +112,14 @@ impl Ops {
         services.sort();
         services.dedup();
 
-        let intervals = targets.iter().map(|t| (t.labels().clone(), t.scraped_every())).collect();
-        let scraper = Arc::new(Scraper::start(store.clone(), clock.clone(), targets));
+        let mut intervals: Vec<_> =
+            targets.iter().map(|t| (t.labels().clone(), t.scraped_every())).collect();
+        intervals.extend(builder.prometheus.intervals());
+        let metadata = Arc::new(MetadataStore::new());
+        let scraper =
+            Scraper::start_with_metadata(store.clone(), clock.clone(), metadata.clone(), targets);
+        let scraper = Arc::new(scraper);
+        let jobs = builder.prometheus.start(&store, &clock, &metadata, &registry);
         let declared: Vec<_> = builder.budgets.iter().map(|(m, b, _)| (m.clone(), *b)).collect();
         let evidence = Arc::new(ScrapedEvidence::new(
             scraper.clone(),
@@ -115,7 +128,10 @@ impl Ops {
             declared.iter().map(|(metric, _)| metric.clone()).collect(),
         ));
         let traffic = builder.traffic.start(journal.clone(), evidence).await?;
-        let queries = Arc::new(SelectorEngine::new(store.clone()));
+        // Two engines: what people ask never waits in line before what alerts and runbooks ask.
+        let [queries, asked] = [(); 2].map(|()| -> Arc<dyn QueryEngine> {
+            Arc::new(hms_ops_promql::Engine::new(store.clone()))
+        });
         let runbooks =
             builder.runbooks.start(journal.clone(), queries.clone(), traffic.control()).await?;
         let runbooks = Arc::new(runbooks);
@@ -137,16 +153,18 @@ impl Ops {
         let labels =
             Labels::from_pairs(own.filter_map(|(name, value)| value.map(|value| (name, value))));
         let (alerts, alerts_seen) = watch::channel(Vec::new());
+        let (rules, rules_seen) = watch::channel(Vec::new());
         let mut ticker = Ticker {
             engine,
             own_service: builder.service.clone(),
             registry: registry.clone(),
             store: store.clone(),
-            queries,
+            queries: queries.clone(),
             journal: journal.clone(),
             outbox: outbox.clone(),
             runbooks: runbooks.clone(),
             alerts,
+            rules,
             parts: Parts::new(registry.clone(), labels, intervals, builder.exporter),
         };
         for rule in builder.rules {
@@ -175,6 +193,16 @@ impl Ops {
             budgets: Box::new(budgets),
             alerts: alerts_seen.clone(),
             services,
+            queries: asked,
+            metadata,
+            rules: rules_seen,
+            targets: Box::new({
+                let scraper = scraper.clone();
+                move || scraper.targets()
+            }),
+            registry: registry.clone(),
+            config: builder.config_text,
+            started: clock.now(),
         };
         let tolerate = Tolerate { listeners: !builder.require_listeners, registry: &registry };
         let page = tolerate.or_none(builder.page.start(shown).await)?.unwrap_or_default();
@@ -197,8 +225,10 @@ impl Ops {
         Ok(Self {
             registry,
             storage,
+            remote,
             journal,
             scraper,
+            jobs,
             outbox,
             runbooks,
             traffic,
@@ -255,7 +285,23 @@ impl Ops {
 
     /// How every scrape target is doing.
     pub fn targets(&self) -> Vec<TargetStatus> {
-        self.scraper.targets()
+        self.active_targets().into_iter().map(|target| target.status).collect()
+    }
+
+    /// Every scrape target with what it was before relabelling. The pool of those that no Prometheus
+    /// config names is `hms-ops`.
+    pub fn active_targets(&self) -> Vec<ActiveTarget> {
+        let own = self.scraper.targets().into_iter().map(|status| ActiveTarget {
+            pool: "hms-ops".to_owned(),
+            discovered: status.labels.clone(),
+            status,
+        });
+        own.chain(self.jobs.active()).collect()
+    }
+
+    /// What the Prometheus configs' sources have found and is not scraped.
+    pub fn dropped_targets(&self) -> Vec<DroppedTarget> {
+        self.jobs.dropped()
     }
 
     /// Every alert as it stood at the last tick.
@@ -286,7 +332,8 @@ impl Ops {
     /// Ends everything and joins every task: what runs is cancelled and recorded, what is in flight
     /// finishes, the last samples, spans and notifications are handed on.
     ///
-    /// `within` bounds the time for notifications that are not delivered yet.
+    /// `within` bounds the time for notifications that are not delivered yet, and then for samples that
+    /// a remote store has not taken; those are sent after the next start.
     ///
     /// # Errors
     ///
@@ -300,9 +347,11 @@ impl Ops {
         self.page.shutdown().await;
         self.spans.shutdown().await;
         self.scraper.set_targets([]).await;
+        self.jobs.shutdown().await;
         if let Some(outbox) = Arc::into_inner(self.outbox) {
             outbox.shutdown(within).await;
         }
+        self.remote.shutdown(within).await;
         self.storage.shutdown().await
     }
 }
@@ -347,8 +396,11 @@ impl Tolerate<'_> {
     }
 }
 
-/// What the page shows.
-#[cfg_attr(not(feature = "dashboard"), expect(dead_code, reason = "there is no page"))]
+/// What the page shows, and the API beside it.
+#[cfg_attr(
+    not(feature = "api-prometheus"),
+    expect(dead_code, reason = "there is no page, or less beside it")
+)]
 pub(crate) struct Shown {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) ledger: Arc<dyn Ledger>,
@@ -358,6 +410,14 @@ pub(crate) struct Shown {
     pub(crate) budgets: Box<dyn Fn() -> Vec<(String, Budget)> + Send + Sync>,
     pub(crate) alerts: watch::Receiver<Vec<AlertStatus>>,
     pub(crate) services: Vec<Service>,
+    pub(crate) queries: Arc<dyn QueryEngine>,
+    pub(crate) metadata: Arc<MetadataStore>,
+    pub(crate) rules: watch::Receiver<Vec<RuleSpec>>,
+    pub(crate) targets: Box<dyn Fn() -> Vec<TargetStatus> + Send + Sync>,
+    pub(crate) registry: Registry,
+    /// The config file as it was read.
+    pub(crate) config: String,
+    pub(crate) started: Timestamp,
 }
 
 /// Scrapes `/metrics` of every cluster that no target is for: without the clusters' own counters a

@@ -1,6 +1,7 @@
-//! The admin listener: the page, its API, and the route that takes spans.
+//! The admin listener: the page, its API, that of Prometheus, and the routes that take spans and samples.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -9,6 +10,8 @@ use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use hms_ops_collect::otlp;
+use hms_ops_collect::remote::{self, RemoteWriter};
 use hms_ops_dashboard::Dashboard;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
@@ -17,7 +20,7 @@ use tokio::task::JoinHandle;
 use crate::builder::OpsBuilder;
 use crate::listen::Limits;
 use crate::ops::Shown;
-use crate::{Error, listen, ready};
+use crate::{Error, api, listen, ready};
 
 /// What browsers and agents are allowed. A page holds its stream for as long as it is open.
 const LIMITS: Limits = Limits { connections: 256, lifetime: Duration::from_secs(24 * 3600) };
@@ -41,23 +44,29 @@ impl Options {
         if !bound.ip().is_loopback() {
             return Err(Error::Exposed { address: bound });
         }
-        let ready = ready::router(shown.store.clone());
-        let mut dashboard = Dashboard::builder(shown.store, shown.ledger)
+        let shown = Arc::new(shown);
+        let [budgets, alerts, services] = [&shown, &shown, &shown].map(Arc::clone);
+        let mut dashboard = Dashboard::builder(shown.store.clone(), shown.ledger.clone())
             .spans(shown.spans.clone())
-            .clock(shown.clock)
-            .budgets(shown.budgets)
-            .alerts(move || shown.alerts.borrow().clone())
-            .services(move || shown.services.clone())
+            .clock(shown.clock.clone())
+            .budgets(move || (budgets.budgets)())
+            .alerts(move || alerts.alerts.borrow().clone())
+            .services(move || services.services.clone())
             .version(env!("CARGO_PKG_VERSION"));
-        if let Some(traffic) = shown.traffic {
-            dashboard = dashboard.traffic(traffic);
+        if let Some(traffic) = &shown.traffic {
+            dashboard = dashboard.traffic(traffic.clone());
         }
         let dashboard = dashboard.start();
         let (stop, stopped) = watch::channel(false);
+        let (store, metadata) = (shown.store.clone(), shown.metadata.clone());
+        let writer = RemoteWriter::new(store.clone(), metadata.clone(), remote::Limits::default());
         let routes = Router::new()
-            .merge(hms_ops_collect::otlp::router(shown.spans))
+            .merge(otlp::router(shown.spans.clone()))
+            .merge(otlp::metrics_router(store.clone(), metadata))
+            .merge(remote::router(store, Arc::new(writer)))
             .merge(dashboard.router())
-            .merge(ready)
+            .merge(ready::router(shown.store.clone()))
+            .merge(api::router(&shown))
             .layer(from_fn_with_state(bound, only_from_here));
         let service = TowerToHyperService::new(routes);
         let task = tokio::spawn(listen::serve(listener, LIMITS, service, stopped));

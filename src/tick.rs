@@ -11,7 +11,7 @@ use hms_ops_collect::registry::RegistrySampler;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, timeout};
 
-use crate::core::alert::{AlertRule, AlertStatus, RuleInput};
+use crate::core::alert::{AlertRule, AlertStatus, RuleInput, RuleSpec};
 use crate::core::labels::Labels;
 use crate::core::ledger::{Entry, Event, Journal};
 use crate::core::matcher::Matcher;
@@ -60,6 +60,7 @@ pub(crate) struct Ticker {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) runbooks: Arc<Runbooks>,
     pub(crate) alerts: watch::Sender<Vec<AlertStatus>>,
+    pub(crate) rules: watch::Sender<Vec<RuleSpec>>,
     pub(crate) parts: Parts,
 }
 
@@ -186,6 +187,7 @@ impl Ticker {
         let inputs = self.parts.feed.read(&specs, at, &*self.store, &*self.queries).await;
         let decided = self.engine.tick(at, &inputs);
         self.alerts.send_replace(self.engine.alerts().cloned().collect());
+        self.rules.send_replace(specs);
 
         let unwritten = &mut self.parts.unwritten;
         unwritten.transitions.extend(decided.transitions);

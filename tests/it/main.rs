@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[cfg(feature = "api-prometheus")]
+mod api;
 mod control;
 mod embedded;
 #[cfg(feature = "exporter-prometheus")]
@@ -10,5 +12,7 @@ mod healing;
 #[cfg(feature = "store-tsdb")]
 mod history;
 mod ledger_away;
+#[cfg(feature = "store-prometheus")]
+mod remote;
 
 hms_ops::test_entry!();

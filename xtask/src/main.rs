@@ -59,7 +59,7 @@ fn run(chore: &str, args: &[String]) -> Result<()> {
         "ui" => no_more(chore, args).and_then(|()| ui::build(&Workspace::open()?)),
         "tidy" => no_more(chore, args).and_then(|()| tidy::chore(&Workspace::open()?)),
         "torture" => no_more(chore, args).and_then(|()| torture::chore(&Workspace::open()?)),
-        "peers" => no_more(chore, args).and_then(|()| peers::chore()),
+        "peers" => no_more(chore, args).and_then(|()| peers::chore(&Workspace::open()?)),
         _ => {
             Err(Misuse(format!("there is no chore `{chore}`; `cargo xtask --help` lists them"))
                 .into())

@@ -1,11 +1,12 @@
 //! `cargo xtask peers`: the real programs that tests run against, installed where they are missing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
 use crate::process;
+use crate::workspace::Workspace;
 
 /// A program of someone else's that tests run against.
 #[derive(Debug)]
@@ -43,6 +44,35 @@ const VICTORIA_METRICS: Peer = Peer {
 /// Every peer; a new one is a line here.
 const PEERS: &[&Peer] = &[&CHROMIUM, &PROMETHEUS, &VICTORIA_METRICS];
 
+/// A Python package of someone else's, in a virtual environment of its own below `target/peers`.
+#[derive(Debug)]
+struct PythonPeer {
+    name: &'static str,
+    /// What pip installs, each of one version.
+    packages: &'static [&'static str],
+    used_by: &'static str,
+}
+
+const OPENTELEMETRY: PythonPeer = PythonPeer {
+    name: "opentelemetry",
+    packages: &["opentelemetry-sdk==1.45.2", "opentelemetry-exporter-otlp-proto-http==1.45.2"],
+    used_by: "the tests of OTLP",
+};
+
+impl PythonPeer {
+    /// Where its Python is, or is to be.
+    fn python(&self, root: &Path) -> PathBuf {
+        root.join("target/peers").join(self.name).join("bin/python")
+    }
+
+    fn install(&self, root: &Path) -> Result<()> {
+        let folder = root.join("target/peers").join(self.name);
+        process::run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+        process::run(Command::new(self.python(root)).args(pip).args(self.packages))
+    }
+}
+
 impl Peer {
     /// Where it is, if it is there.
     pub(crate) fn find(&self) -> Option<PathBuf> {
@@ -50,7 +80,7 @@ impl Peer {
     }
 }
 
-pub(crate) fn chore() -> Result<()> {
+pub(crate) fn chore(workspace: &Workspace) -> Result<()> {
     let mut missing = Vec::new();
     for peer in PEERS {
         match peer.find() {
@@ -61,8 +91,22 @@ pub(crate) fn chore() -> Result<()> {
             }
         }
     }
+    let (root, peer) = (&workspace.root, &OPENTELEMETRY);
+    let python = peer.python(root);
+    let lacks_python = !python.is_file();
+    if lacks_python {
+        println!("{}: missing; {} need it", peer.name, peer.used_by);
+        if !process::succeeds(Command::new("python3").args(["-c", "import ensurepip"])) {
+            missing.push("python3-venv");
+        }
+    } else {
+        println!("{}: found at {}", peer.name, python.display());
+    }
     println!("cargo-nextest: {}", nextest_note());
-    if missing.is_empty() { Ok(()) } else { install(&missing) }
+    if !missing.is_empty() {
+        install(&missing)?;
+    }
+    if lacks_python { peer.install(root) } else { Ok(()) }
 }
 
 /// Whether `cargo nextest` can run the tests.

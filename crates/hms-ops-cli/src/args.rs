@@ -46,6 +46,8 @@ pub(crate) enum Command {
         #[arg(long)]
         no_open: bool,
     },
+    /// Evaluates PromQL: at one instant, or at many, which are drawn
+    Query(QueryArgs),
     /// Validates config files
     Check {
         /// The files
@@ -93,6 +95,35 @@ pub(crate) struct LabArgs {
     /// Keeps history in this folder [default: one that the next lab goes on with; of a drill, none]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub(crate) struct QueryArgs {
+    /// The query, such as `rate(http_requests_total[5m])`
+    pub(crate) query: String,
+    /// Evaluates at this instant: RFC 3339, or seconds since 1970 [default: now]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
+    pub(crate) at: Option<Timestamp>,
+    /// Evaluates at many instants, of which this is the first
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
+    #[arg(conflicts_with = "at")]
+    pub(crate) start: Option<Timestamp>,
+    /// The last of many instants [default: now]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
+    #[arg(requires = "start")]
+    pub(crate) end: Option<Timestamp>,
+    /// How far apart they are: `15s`, `5m`, or seconds [default: 120 instants]
+    #[arg(long, value_name = "DURATION", requires = "start")]
+    pub(crate) step: Option<String>,
+    /// Where the engine is
+    #[arg(long, default_value = "http://127.0.0.1:9110/")]
+    pub(crate) url: String,
+    /// Asks the history in this folder, which no engine has open
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    pub(crate) data: Option<PathBuf>,
+    /// Prints the data of Prometheus' API
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]

@@ -10,6 +10,7 @@ use crate::lab::{service, users};
 mod check;
 mod dashboard;
 mod lab;
+mod query;
 mod serve;
 pub(crate) mod tsdb;
 
@@ -23,6 +24,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Dashboard { service, url, no_open } => {
             small_runtime()?.block_on(dashboard::run(&service, &url, !no_open))
         }
+        Command::Query(args) => runtime()?.block_on(query::run(&args)),
         Command::Tsdb(args) => return small_runtime()?.block_on(tsdb::run(&args)),
         Command::LabService { cluster } => small_runtime()?.block_on(service::run(&cluster)),
         Command::LabUsers { url, users, rate } => {

@@ -16,6 +16,13 @@ use tokio::time::timeout;
 const MAX_BYTES: usize = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long an answer may take, and be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) patience: Duration,
+    pub(crate) bytes: usize,
+}
+
 /// What came back.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -25,17 +32,23 @@ pub(crate) struct Answer {
 
 /// Asks for `url`, of the form `http://host:port/path`.
 pub(crate) async fn get(url: &str) -> Result<Answer> {
+    get_within(url, Bounds { patience: PATIENCE, bytes: MAX_BYTES }).await
+}
+
+/// As [`get`], for answers that take longer or are longer.
+pub(crate) async fn get_within(url: &str, bounds: Bounds) -> Result<Answer> {
+    let Bounds { patience, bytes } = bounds;
     let asked = async {
         let response = ask(url).await?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
+        let body = Limited::new(response.into_body(), bytes).collect().await;
         let body = body.map_err(|e| anyhow::anyhow!(e)).context("the answer broke off")?;
         let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
         Ok(Answer { status, body })
     };
-    timeout(PATIENCE, asked)
+    timeout(patience, asked)
         .await
-        .with_context(|| format!("{url} did not answer in {PATIENCE:?}"))?
+        .with_context(|| format!("{url} did not answer in {patience:?}"))?
 }
 
 /// As [`get`]; an answer that is not a success is an error.
@@ -73,6 +86,16 @@ pub(crate) async fn wait_for_event(url: &str, wanted: &str) -> Result<()> {
     timeout(PATIENCE, heard).await.with_context(|| format!("{url} sent no event {wanted:?}"))?
 }
 
+/// A value in the query of a URL (RFC 3986, section 2.3: what stays as it is).
+pub(crate) fn encoded(value: &str) -> String {
+    let stays = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    let encode = |b: u8| match stays(b) {
+        true => char::from(b).to_string(),
+        false => format!("%{b:02X}"),
+    };
+    value.bytes().map(encode).collect()
+}
+
 async fn ask(url: &str) -> Result<Response<Incoming>> {
     let uri: Uri = url.parse().with_context(|| format!("{url:?} is not a URL"))?;
     let Some(authority) = uri.authority().filter(|_| uri.scheme_str() == Some("http")) else {
@@ -88,4 +111,15 @@ async fn ask(url: &str) -> Result<Response<Incoming>> {
     let request = Request::get(path).header(HOST, authority.as_str()).header(CONNECTION, "close");
     let request = request.body(Empty::<Bytes>::new())?;
     sender.send_request(request).await.with_context(|| format!("{authority} did not answer"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_a_url_is_encoded() {
+        assert_eq!(encoded("eligibility-svc"), "eligibility-svc");
+        assert_eq!(encoded("a b&ü"), "a%20b%26%C3%BC");
+    }
 }

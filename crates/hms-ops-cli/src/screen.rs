@@ -2,6 +2,12 @@
 
 use std::io::IsTerminal;
 
+#[cfg(unix)]
+pub(crate) mod width;
+#[cfg(not(unix))]
+#[path = "screen/width/unknown.rs"]
+pub(crate) mod width;
+
 /// Colours, or none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Paint {

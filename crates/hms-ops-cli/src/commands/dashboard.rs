@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::failure::{Misuse, line};
-use crate::get;
+use crate::get::{self, encoded};
 use crate::screen::plain;
 
 /// What `api/services` answers.
@@ -52,16 +52,6 @@ fn unknown(service: &str, known: &Services) -> String {
     }
 }
 
-/// A value in the query of a URL (RFC 3986, section 2.3: what stays as it is).
-fn encoded(value: &str) -> String {
-    let stays = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    let encode = |b: u8| match stays(b) {
-        true => char::from(b).to_string(),
-        false => format!("%{b:02X}"),
-    };
-    value.bytes().map(encode).collect()
-}
-
 fn open_browser(page: &str) -> Result<()> {
     let mut opener = if cfg!(target_os = "macos") {
         Command::new("open")
@@ -89,11 +79,5 @@ mod tests {
         assert_eq!(unknown("c", &known), "no service \"c\": there is a, b");
         let none = Services { services: vec![] };
         assert_eq!(unknown("c", &none), "no service \"c\": the engine knows of none yet");
-    }
-
-    #[test]
-    fn a_name_in_a_url_is_encoded() {
-        assert_eq!(encoded("eligibility-svc"), "eligibility-svc");
-        assert_eq!(encoded("a b&ü"), "a%20b%26%C3%BC");
     }
 }

@@ -48,7 +48,7 @@ pub(crate) async fn run(args: &TsdbArgs) -> Result<ExitCode> {
 }
 
 /// Opens history that exists.
-fn open(dir: &Path) -> Result<Tsdb> {
+pub(super) fn open(dir: &Path) -> Result<Tsdb> {
     expect_history(dir)?;
     open_or_make(dir)
 }

@@ -8,5 +8,7 @@ mod command_line;
 #[cfg(target_os = "linux")]
 mod lab;
 #[cfg(unix)]
+mod query;
+#[cfg(unix)]
 mod serve;
 mod tsdb;

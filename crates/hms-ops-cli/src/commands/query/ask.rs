@@ -1,0 +1,53 @@
+//! Asks the API: over the network, or in this process over a folder.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use axum::body::Body;
+use hms_ops::core::store::Store;
+use hms_ops::promql::Engine;
+use hms_ops::promql::http::Api;
+use http_body_util::BodyExt;
+use hyper::service::Service;
+use hyper::{Request, StatusCode};
+use hyper_util::service::TowerToHyperService;
+
+use crate::args::QueryArgs;
+use crate::commands::tsdb;
+use crate::failure::{Misuse, line};
+use crate::get::{self, Bounds};
+
+/// As long as an engine may take, and a little more.
+const PATIENCE: Duration = Duration::from_secs(130);
+/// The longest answer that is read.
+const MAX_BYTES: usize = 256 << 20;
+
+pub(super) async fn ask(args: &QueryArgs, path: &str) -> Result<(StatusCode, String)> {
+    let Some(folder) = &args.data else {
+        let url = format!("{}/", args.url.trim_end_matches('/'));
+        let bounds = Bounds { patience: PATIENCE, bytes: MAX_BYTES };
+        let answer = get::get_within(&format!("{url}{path}"), bounds).await.map_err(|error| {
+            let why = line(&error);
+            Misuse(format!(
+                "no engine answers at {url} ({why}); `hms-ops serve` starts one, and `--data` asks \
+                 a folder"
+            ))
+        })?;
+        return Ok((answer.status, answer.body));
+    };
+    let store = Arc::new(tsdb::open(folder)?);
+    let api = Api::new(Arc::new(Engine::new(store.clone())), store.clone()).router();
+    let request = Request::get(format!("/{path}")).body(Body::empty())?;
+    let Ok(response) = TowerToHyperService::new(api).call(request).await;
+    let status = response.status();
+    let body = response.into_body().collect().await.context("the answer broke off")?.to_bytes();
+    let damaged = store.stats().await.damaged;
+    if let Some(store) = Arc::into_inner(store) {
+        store.close()?;
+    }
+    if damaged > 0 {
+        return Err(anyhow!("{damaged} pieces of the history could not be read: damaged"));
+    }
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}

@@ -1,0 +1,59 @@
+//! A build without Prometheus configs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hms_ops_collect::scrape::{ActiveTarget, DroppedTarget};
+
+use crate::config::{Config, ConfigError};
+use crate::core::clock::Clock;
+use crate::core::labels::Labels;
+use crate::core::metadata::MetadataStore;
+use crate::core::registry::Registry;
+use crate::core::store::Store;
+
+/// Nothing to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Options {}
+
+impl Options {
+    pub(crate) fn configure(self, config: &Config) -> Result<Self, ConfigError> {
+        match config.file.scrape_config_files.first() {
+            Some(file) => {
+                let reason = "Prometheus configs need the feature `prometheus-config`".to_owned();
+                Err(config.malformed(file.span().start, reason))
+            }
+            None => Ok(self),
+        }
+    }
+
+    pub(crate) fn intervals(&self) -> Vec<(Labels, Duration)> {
+        Vec::new()
+    }
+
+    pub(crate) fn start(
+        self,
+        _store: &Arc<dyn Store>,
+        _clock: &Arc<dyn Clock>,
+        _metadata: &Arc<MetadataStore>,
+        _registry: &Registry,
+    ) -> Jobs {
+        Jobs
+    }
+}
+
+/// No jobs.
+#[derive(Debug)]
+pub(crate) struct Jobs;
+
+impl Jobs {
+    pub(crate) fn active(&self) -> Vec<ActiveTarget> {
+        Vec::new()
+    }
+
+    pub(crate) fn dropped(&self) -> Vec<DroppedTarget> {
+        Vec::new()
+    }
+
+    pub(crate) async fn shutdown(self) {}
+}
