@@ -174,8 +174,12 @@ fn read_until(done: &AtomicBool, pause: Duration, read: &(dyn Fn() + Sync)) -> u
     // The last processor: the first has work to do.
     host::pin(usize::MAX);
     let begin = host::cpu_nanos();
-    while !done.load(Ordering::Relaxed) {
+    // Once at least, also where the batches are over before this thread has begun.
+    loop {
         read();
+        if done.load(Ordering::Relaxed) {
+            break;
+        }
         thread::sleep(pause);
     }
     host::cpu_nanos().zip(begin).map_or(0, |(end, begin)| end - begin)
