@@ -30,7 +30,7 @@ use crate::core::store::Store;
 use crate::core::time::Timestamp;
 use crate::evidence::ScrapedEvidence;
 use crate::page::Page;
-use crate::prometheus::Jobs;
+use crate::prometheus::{Found, Jobs};
 use crate::remote::Remote;
 use crate::runbooks::Runbooks;
 use crate::storage::Storage;
@@ -196,10 +196,7 @@ impl Ops {
             queries: asked,
             metadata,
             rules: rules_seen,
-            targets: Box::new({
-                let scraper = scraper.clone();
-                move || scraper.targets()
-            }),
+            targets: Targets { scraper: scraper.clone(), found: jobs.found().clone() },
             registry: registry.clone(),
             config: builder.config_text,
             started: clock.now(),
@@ -291,17 +288,12 @@ impl Ops {
     /// Every scrape target with what it was before relabelling. The pool of those that no Prometheus
     /// config names is `hms-ops`.
     pub fn active_targets(&self) -> Vec<ActiveTarget> {
-        let own = self.scraper.targets().into_iter().map(|status| ActiveTarget {
-            pool: "hms-ops".to_owned(),
-            discovered: status.labels.clone(),
-            status,
-        });
-        own.chain(self.jobs.active()).collect()
+        Targets { scraper: self.scraper.clone(), found: self.jobs.found().clone() }.active()
     }
 
     /// What the Prometheus configs' sources have found and is not scraped.
     pub fn dropped_targets(&self) -> Vec<DroppedTarget> {
-        self.jobs.dropped()
+        self.jobs.found().dropped()
     }
 
     /// Every alert as it stood at the last tick.
@@ -413,11 +405,28 @@ pub(crate) struct Shown {
     pub(crate) queries: Arc<dyn QueryEngine>,
     pub(crate) metadata: Arc<MetadataStore>,
     pub(crate) rules: watch::Receiver<Vec<RuleSpec>>,
-    pub(crate) targets: Box<dyn Fn() -> Vec<TargetStatus> + Send + Sync>,
+    pub(crate) targets: Targets,
     pub(crate) registry: Registry,
     /// The config file as it was read.
     pub(crate) config: String,
     pub(crate) started: Timestamp,
+}
+
+/// Every scrape target: the engine's own, and those that its jobs have found.
+pub(crate) struct Targets {
+    scraper: Arc<Scraper>,
+    pub(crate) found: Found,
+}
+
+impl Targets {
+    pub(crate) fn active(&self) -> Vec<ActiveTarget> {
+        let own = self.scraper.targets().into_iter().map(|status| ActiveTarget {
+            pool: "hms-ops".to_owned(),
+            discovered: status.labels.clone(),
+            status,
+        });
+        own.chain(self.found.active()).collect()
+    }
 }
 
 /// Scrapes `/metrics` of every cluster that no target is for: without the clusters' own counters a

@@ -1,7 +1,7 @@
 //! The jobs of Prometheus configs.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hms_ops_collect::discovery::{Discovery, SourceWatch};
@@ -61,7 +61,7 @@ impl Options {
                 metadata.clone(),
             );
             jobs.watchers.spawn(tell(discovery.watch_sources(), registry.clone()));
-            jobs.discoveries.push(discovery);
+            jobs.found.discoveries().push(discovery);
         }
         jobs
     }
@@ -87,21 +87,42 @@ async fn tell(mut sources: SourceWatch, registry: Registry) {
 /// The jobs, running.
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
-    discoveries: Vec<Discovery>,
+    found: Found,
     watchers: JoinSet<()>,
 }
 
-impl Jobs {
+/// What the jobs have found, for whoever wants to look.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found(Arc<Mutex<Vec<Discovery>>>);
+
+impl Found {
+    fn discoveries(&self) -> MutexGuard<'_, Vec<Discovery>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn active(&self) -> Vec<ActiveTarget> {
-        self.discoveries.iter().flat_map(Discovery::active).collect()
+        self.discoveries().iter().flat_map(Discovery::active).collect()
     }
 
     pub(crate) fn dropped(&self) -> Vec<DroppedTarget> {
-        self.discoveries.iter().flat_map(Discovery::dropped).collect()
+        self.discoveries().iter().flat_map(Discovery::dropped).collect()
+    }
+
+    /// How many targets of each job are not scraped.
+    #[cfg_attr(not(feature = "api-prometheus"), allow(dead_code, reason = "the API tells it"))]
+    pub(crate) fn dropped_counts(&self) -> Vec<(String, usize)> {
+        self.discoveries().iter().flat_map(Discovery::dropped_counts).collect()
+    }
+}
+
+impl Jobs {
+    pub(crate) fn found(&self) -> &Found {
+        &self.found
     }
 
     pub(crate) async fn shutdown(mut self) {
-        for discovery in self.discoveries {
+        let discoveries = std::mem::take(&mut *self.found.discoveries());
+        for discovery in discoveries {
             discovery.shutdown().await;
         }
         self.watchers.shutdown().await;

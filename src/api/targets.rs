@@ -1,58 +1,62 @@
 //! Scrape targets in the shapes of Prometheus.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
-use hms_ops_collect::scrape::TargetStatus;
+use hms_ops_collect::scrape::{ActiveTarget, DroppedTarget};
 use hms_ops_promql::http::Form;
 use serde_json::{Value, json};
 
 use super::{Answer, Shared, object, success};
-use crate::core::labels::SERVICE;
+
+/// Dropped targets that are shown, at most; all are counted.
+const DROPPED: usize = 1000;
 
 pub(super) async fn targets(State(shared): State<Arc<Shared>>, form: Form) -> Answer {
     let state = form.get("state").to_ascii_lowercase();
+    let wants = |kind: &str| matches!(state.as_str(), "" | "any") || state == kind;
     let pool = form.get("scrapePool");
-    let active = (shared.shown.targets)();
-    let wanted = |target: &&TargetStatus| pool.is_empty() || pool_of(target) == pool;
-    let active: Vec<_> = match state.as_str() {
-        "" | "any" | "active" => active.iter().filter(wanted).map(target).collect(),
-        _ => Vec::new(),
-    };
+    let of_pool = |name: &str| pool.is_empty() || name == pool;
+    let (mut active, mut dropped) = (Vec::new(), Vec::new());
+    let targets = &shared.shown.targets;
+    if wants("active") {
+        let all = targets.active();
+        active.extend(all.iter().filter(|target| of_pool(&target.pool)).map(shown));
+    }
+    if wants("dropped") {
+        let all = targets.found.dropped();
+        let all = all.iter().filter(|target| of_pool(&target.pool));
+        dropped.extend(all.take(DROPPED).map(left_out));
+    }
+    let counts: BTreeMap<_, _> = targets.found.dropped_counts().into_iter().collect();
     success(json!({
         "activeTargets": active,
-        "droppedTargets": [],
-        "droppedTargetCounts": {},
+        "droppedTargets": dropped,
+        "droppedTargetCounts": counts,
     }))
 }
 
 pub(super) async fn pools(State(shared): State<Arc<Shared>>) -> Answer {
-    let targets = (shared.shown.targets)();
-    let mut pools: Vec<_> = targets.iter().map(pool_of).collect();
+    let targets = &shared.shown.targets;
+    let active = targets.active().into_iter().map(|target| target.pool);
+    let counted = targets.found.dropped_counts().into_iter().map(|(pool, _)| pool);
+    let mut pools: Vec<_> = active.chain(counted).collect();
     pools.sort_unstable();
     pools.dedup();
     success(json!({ "scrapePools": pools }))
 }
 
-/// A pool is what has one job, or else one service.
-fn pool_of(target: &TargetStatus) -> &str {
-    let labels = &target.labels;
-    labels.get("job").or_else(|| labels.get(SERVICE)).unwrap_or("hms-ops")
+fn left_out(target: &DroppedTarget) -> Value {
+    json!({ "discoveredLabels": object(&target.discovered), "scrapePool": target.pool })
 }
 
-fn target(target: &TargetStatus) -> Value {
+fn shown(ActiveTarget { pool, discovered, status: target }: &ActiveTarget) -> Value {
     let url = target.url.as_str();
-    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
-    let path = rest.find('/').unwrap_or(rest.len());
     json!({
-        "discoveredLabels": {
-            "__address__": rest[..path],
-            "__metrics_path__": rest[path..],
-            "__scheme__": scheme,
-            "job": pool_of(target),
-        },
+        "discoveredLabels": object(discovered),
         "labels": object(&target.labels),
-        "scrapePool": pool_of(target),
+        "scrapePool": pool,
         "scrapeUrl": url,
         "globalUrl": url,
         "lastError": target.last_error.as_deref().unwrap_or_default(),
@@ -62,5 +66,15 @@ fn target(target: &TargetStatus) -> Value {
         ),
         "lastScrapeDuration": target.duration.as_secs_f64(),
         "health": target.health.to_string(),
+        "scrapeInterval": seconds(target.interval),
+        "scrapeTimeout": seconds(target.timeout),
     })
+}
+
+/// As Prometheus writes durations: `15s`, `500ms`.
+fn seconds(length: std::time::Duration) -> String {
+    match length.subsec_millis() {
+        0 => format!("{}s", length.as_secs()),
+        _ => format!("{}ms", length.as_millis()),
+    }
 }

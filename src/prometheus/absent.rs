@@ -38,21 +38,38 @@ impl Options {
         _metadata: &Arc<MetadataStore>,
         _registry: &Registry,
     ) -> Jobs {
-        Jobs
+        Jobs::default()
     }
 }
 
 /// No jobs.
-#[derive(Debug)]
-pub(crate) struct Jobs;
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    found: Found,
+}
 
-impl Jobs {
+/// Nothing that they could have found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found;
+
+impl Found {
     pub(crate) fn active(&self) -> Vec<ActiveTarget> {
         Vec::new()
     }
 
     pub(crate) fn dropped(&self) -> Vec<DroppedTarget> {
         Vec::new()
+    }
+
+    #[cfg_attr(not(feature = "api-prometheus"), allow(dead_code, reason = "the API tells it"))]
+    pub(crate) fn dropped_counts(&self) -> Vec<(String, usize)> {
+        Vec::new()
+    }
+}
+
+impl Jobs {
+    pub(crate) fn found(&self) -> &Found {
+        &self.found
     }
 
     pub(crate) async fn shutdown(self) {}

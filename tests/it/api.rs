@@ -7,10 +7,14 @@ use std::time::Duration;
 use hms_ops::Config;
 use hms_ops::core::labels::Labels;
 use hms_ops::core::registry::Registry;
+use hms_ops::core::sample::Sample;
 use hms_ops::core::store::StoreExt;
 use hms_ops::core::time::Timestamp;
 use hms_ops::prelude::*;
+use hms_ops_collect::remote::{deflate, encode_v1};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::embedded::get;
 
@@ -143,5 +147,76 @@ async fn promtool_finds_an_engine_healthy_and_ready_and_asks_it() {
     if let Some(said) = promtool(args).await {
         assert!(said.starts_with("{zone=\"a\"} => 1 @["), "{said}");
     }
+    ops.shutdown(Duration::ZERO).await.unwrap();
+}
+
+/// Sends a body, and gives back the whole answer.
+async fn post(address: SocketAddr, path: &str, headers: &str, body: &[u8]) -> String {
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}content-length: \
+         {length}\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn what_an_agent_writes_is_queried_where_it_was_written() {
+    let now = hms_ops::core::clock::Clock::now(&hms_ops::core::clock::SystemClock);
+    let (ops, address) = engine(now).await;
+    let headers = "content-encoding: snappy\r\ncontent-type: application/x-protobuf\r\n";
+    let labels = Labels::metric("claims_total").with("zone", "b");
+    let samples = [Sample { at: now, value: 7.0.into() }];
+    let mut message = Vec::new();
+    encode_v1([(&labels, &samples[..])], &mut message);
+    let written = post(address, "/api/v1/write", headers, &deflate(&message).unwrap()).await;
+    assert!(written.starts_with("HTTP/1.1 204 "), "{written}");
+
+    let at = now.as_millis() / 1000 + 1;
+    let answer = ask(address, &format!("/api/v1/query?query=claims_total&time={at}")).await;
+    let metric = json!({"__name__": "claims_total", "zone": "b"});
+    assert_eq!(answer["result"], json!([{"metric": metric, "value": [at, "7"]}]));
+
+    for (body, status) in [(&b"\xff\xff\xff\xff\x0f\x00"[..], "413"), (b"no snappy", "400")] {
+        let refused = post(address, "/api/v1/write", headers, body).await;
+        assert!(refused.starts_with(&format!("HTTP/1.1 {status} ")), "{refused}");
+    }
+    ops.shutdown(Duration::ZERO).await.unwrap();
+}
+
+#[cfg(feature = "prometheus-config")]
+#[tokio::test]
+async fn targets_that_a_job_has_found_are_told_with_those_that_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = r#"
+scrape_configs:
+  - job_name: claims
+    static_configs: [{ targets: ["127.0.0.1:1", "127.0.0.1:2"] }]
+    relabel_configs:
+      - { source_labels: [__address__], regex: ".*:2", action: drop }
+"#;
+    std::fs::write(folder.path().join("prometheus.yml"), jobs).unwrap();
+    let name = folder.path().join("ops.toml");
+    let text = "scrape_config_files = [\"prometheus.yml\"]";
+    let config = Config::parse(name.to_str().unwrap(), text).unwrap();
+    let ops = Ops::builder().registry(Registry::new()).config(&config).unwrap();
+    let ops = ops.dashboard("127.0.0.1:0").start().await.unwrap();
+    let address = ops.dashboard_address().unwrap();
+
+    let targets = ask(address, "/api/v1/targets").await;
+    let active = targets["activeTargets"].as_array().unwrap();
+    assert_eq!(active.len(), 1, "{targets}");
+    assert_eq!(active[0]["scrapePool"], "claims");
+    assert_eq!(active[0]["labels"], json!({"instance": "127.0.0.1:1", "job": "claims"}));
+    assert_eq!(active[0]["discoveredLabels"]["__address__"], "127.0.0.1:1");
+    assert_eq!(targets["droppedTargets"][0]["discoveredLabels"]["__address__"], "127.0.0.1:2");
+    assert_eq!(targets["droppedTargetCounts"], json!({"claims": 1}));
+    let others = ask(address, "/api/v1/targets?scrapePool=other").await;
+    assert_eq!(others["activeTargets"], json!([]));
+    assert_eq!(ask(address, "/api/v1/scrape_pools").await["scrapePools"], json!(["claims"]));
     ops.shutdown(Duration::ZERO).await.unwrap();
 }

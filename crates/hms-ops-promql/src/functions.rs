@@ -1,4 +1,4 @@
-//! The functions of PromQL.
+//! How the functions of PromQL are computed, and which module does it.
 //!
 //! Source: <https://prometheus.io/docs/prometheus/latest/querying/functions/>, as of Prometheus 3.14.
 

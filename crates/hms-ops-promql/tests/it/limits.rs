@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use hms_ops_core::labels::Labels;
+use hms_ops_core::matcher::Matcher;
 use hms_ops_core::query::{Data, QueryEngine, QueryError, QueryOptions};
-use hms_ops_core::sample::Value;
-use hms_ops_core::store::{MemoryStore, Store};
+use hms_ops_core::sample::{Exemplar, Sample, Value};
+use hms_ops_core::store::{
+    Appender, MemoryStore, SelectHint, SeriesSet, Store, StoreError, StoreStats,
+};
 use hms_ops_core::time::{TimeRange, Timestamp};
 use hms_ops_promql::{Engine, EngineOptions};
 
@@ -151,4 +155,93 @@ async fn the_tallest_queries_that_are_read_are_evaluated() {
         let answer = engine.instant(&query, at(10), &PLAIN).await;
         assert!(answer.is_ok(), "{query} gave {answer:?}");
     }
+}
+
+/// A store whose series cannot be read without a panic.
+#[derive(Debug)]
+struct Broken(MemoryStore);
+
+struct Panics(Labels);
+
+impl SeriesSet for Panics {
+    fn advance(&mut self) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    fn labels(&self) -> &Labels {
+        &self.0
+    }
+
+    fn read(&mut self, _into: &mut Vec<Sample>) -> Result<(), StoreError> {
+        panic!("a store of somebody's")
+    }
+}
+
+#[async_trait]
+impl Store for Broken {
+    fn appender(&self) -> Box<dyn Appender + '_> {
+        self.0.appender()
+    }
+
+    async fn select(
+        &self,
+        _matchers: &[Matcher],
+        _range: TimeRange,
+        _hint: &SelectHint,
+    ) -> Result<Box<dyn SeriesSet>, StoreError> {
+        Ok(Box::new(Panics(Labels::metric("m"))))
+    }
+
+    async fn series(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<Labels>, StoreError> {
+        self.0.series(matchers, range).await
+    }
+
+    async fn label_names(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<String>, StoreError> {
+        self.0.label_names(matchers, range).await
+    }
+
+    async fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<String>, StoreError> {
+        self.0.label_values(name, matchers, range).await
+    }
+
+    async fn exemplars(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, StoreError> {
+        self.0.exemplars(matchers, range).await
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.0.ready().await
+    }
+
+    async fn stats(&self) -> StoreStats {
+        self.0.stats().await
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_an_evaluation_is_an_error_of_that_query_and_leaves_room_for_the_next() {
+    let options = EngineOptions { at_once: 1, ..EngineOptions::default() };
+    let engine = Engine::with_options(Arc::new(Broken(MemoryStore::new())), options);
+    for _ in 0..3 {
+        let error = engine.instant("sum(m)", at(1), &PLAIN).await.unwrap_err();
+        assert!(matches!(&error, QueryError::Failed(why) if why.contains("panicked")), "{error:?}");
+    }
+    let answer = engine.instant("vector(1)", at(1), &PLAIN).await.unwrap();
+    assert_eq!(answer.into_values(), [(Labels::empty(), 1.0.into())]);
 }

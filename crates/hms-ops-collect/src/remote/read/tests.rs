@@ -1,3 +1,5 @@
+//! What remote read answers, and what it refuses.
+
 use hms_ops_core::labels::Labels;
 use hms_ops_core::store::{MemoryStore, StoreExt};
 

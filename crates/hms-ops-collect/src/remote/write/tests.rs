@@ -1,3 +1,5 @@
+//! Requests of both versions, whole and hurt.
+
 use hms_ops_core::sample::{CounterReset, Histogram, Sample};
 use hms_ops_core::store::{MemoryStore, StoreExt};
 use hms_ops_core::time::TimeRange;
