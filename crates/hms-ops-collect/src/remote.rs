@@ -3,11 +3,11 @@
 //! Sources: *Prometheus Remote-Write 1.0* and *2.0 specification*; `remote.proto` and `types.proto`
 //! of Prometheus; its write and read handlers for what the specifications leave open.
 
-mod histogram;
+pub(crate) mod histogram;
 mod read;
 #[cfg(feature = "http")]
 mod routes;
-mod snappy;
+pub(crate) mod snappy;
 mod write;
 
 pub use self::read::{ReadError, read};

@@ -16,7 +16,7 @@ const CUSTOM: i8 = -53;
 
 /// What is wrong with a histogram whose message can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum HistogramError {
+pub(crate) enum HistogramError {
     #[error("schema {0} is none of -53 and -4 to 8")]
     Schema(i64),
     #[error("more than {MAX_BUCKETS} buckets")]
@@ -45,7 +45,7 @@ struct Side {
 
 /// Reads a histogram: when it was, and what; or what is wrong with it. One whose sum is the
 /// staleness marker is that.
-pub(super) fn decode(
+pub(crate) fn decode(
     message: &[u8],
 ) -> Result<(Timestamp, Result<Value, HistogramError>), ProtobufError> {
     let (mut at, mut schema, mut reset) = (0, 0, 0);
@@ -233,7 +233,7 @@ pub(super) fn weight(value: &Value) -> usize {
 }
 
 /// Writes a histogram as the fields of its message; as a histogram of integers if it is one.
-pub(super) fn encode(histogram: &Histogram, at: Timestamp, writer: &mut Writer<'_>) {
+pub(crate) fn encode(histogram: &Histogram, at: Timestamp, writer: &mut Writer<'_>) {
     let buckets = || histogram.positive.iter().chain(&histogram.negative).map(|(_, count)| *count);
     let mut counts = buckets().chain([histogram.count, histogram.zero_count]);
     // Up to here every integer is a float of its own.

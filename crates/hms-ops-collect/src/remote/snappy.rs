@@ -29,7 +29,7 @@ pub enum SnappyError {
 /// # Errors
 ///
 /// [`SnappyError`].
-pub(super) fn inflate<'b>(
+pub(crate) fn inflate<'b>(
     body: &[u8],
     limit: usize,
     buffer: &'b mut Vec<u8>,

@@ -11,8 +11,9 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::wire::{Field, Fields, compress, inflate, put_series, read_write_request};
+use super::wire::{compress, inflate, put_series, read_write_request};
 use super::*;
+use crate::protobuf::{Reader, Writer};
 
 pub(super) struct Imitation {
     address: SocketAddr,
@@ -236,14 +237,15 @@ impl State {
 
 async fn read(store: &MemoryStore, body: &[u8]) -> Vec<u8> {
     let body = inflate(body, 1 << 20).unwrap();
-    let Some((1, Field::Bytes(query))) = Fields::of(&body).next().unwrap() else { panic!() };
+    let (1, query) = Reader::new(&body).next().unwrap().unwrap() else { panic!() };
     let (mut range, mut matchers) = (TimeRange::new(at(0), at(0)), Vec::new());
-    let mut fields = Fields::of(query);
-    while let Some(field) = fields.next().unwrap() {
-        match field {
-            (1, Field::Varint(v)) => range.start = Timestamp::from_millis(v as i64),
-            (2, Field::Varint(v)) => range.end = Timestamp::from_millis(v as i64),
-            (3, Field::Bytes(message)) => matchers.push(matcher(message)),
+    let mut fields = Reader::new(query.bytes("queries").unwrap());
+    while let Some((number, field)) = fields.next().unwrap() {
+        let time = || Timestamp::from_millis(field.int("time").unwrap());
+        match number {
+            1 => range.start = time(),
+            2 => range.end = time(),
+            3 => matchers.push(matcher(field.bytes("matchers").unwrap())),
             _ => {}
         }
     }
@@ -251,21 +253,20 @@ async fn read(store: &MemoryStore, body: &[u8]) -> Vec<u8> {
     for (labels, samples) in store.collect(&matchers, range).await.unwrap() {
         put_series(&mut result, &labels, &samples, &[]);
     }
-    super::wire::put_bytes(&mut response, 1, &result);
+    Writer::new(&mut response).bytes(1, &result);
     compress(&response)
 }
 
 fn matcher(message: &[u8]) -> Matcher {
     let (mut kind, mut texts) = (0, Vec::new());
-    let mut fields = Fields::of(message);
-    while let Some((_, field)) = fields.next().unwrap() {
-        match field {
-            Field::Varint(value) => kind = value,
-            Field::Bytes(bytes) => texts.push(String::from_utf8(bytes.to_vec()).unwrap()),
-            Field::Fixed(_) => panic!(),
+    let mut fields = Reader::new(message);
+    while let Some((number, field)) = fields.next().unwrap() {
+        match number {
+            1 => kind = field.uint("type").unwrap(),
+            _ => texts.push(field.text("a text").unwrap()),
         }
     }
-    let (name, value) = (&*texts[0], &*texts[1]);
+    let [name, value] = texts[..] else { panic!("{texts:?}") };
     match kind {
         0 => Matcher::equal(name, value),
         1 => Matcher::not_equal(name, value),
