@@ -1,17 +1,24 @@
 //! Reads for every rule what it asks for, out of the store.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Sleep, sleep, timeout};
 
 use crate::core::alert::{EventBatch, InputData, RuleInput, RuleSpec, deltas};
 use crate::core::labels::{Labels, NAME};
 use crate::core::matcher::Matcher;
 use crate::core::name::stored_name;
-use crate::core::query::{QueryEngine, QueryOptions};
+use crate::core::query::{QueryEngine, QueryError, QueryOptions};
 use crate::core::sample::Sample;
 use crate::core::store::{Store, StoreError, StoreExt};
 use crate::core::time::{TimeRange, Timestamp};
 
+/// How long a tick waits for the answers to its queries, and then for the store.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// How far back a tick looks for reports that came late.
 const LOOK_BACK: Duration = Duration::from_secs(90);
 /// A source that was silent for so long is forgotten.
@@ -42,14 +49,18 @@ impl Feed {
         Self { intervals, events: HashMap::new(), answers: HashMap::new() }
     }
 
-    /// What every rule asks for, as of `at`, in their order.
+    /// What every rule asks for, as of `at`, in their order. What takes longer than [`PATIENCE`] fails,
+    /// for the rule that asked alone.
     pub(crate) async fn read(
         &mut self,
         rules: &[RuleSpec],
         at: Timestamp,
         store: &dyn Store,
-        queries: &dyn QueryEngine,
+        queries: &Arc<dyn QueryEngine>,
     ) -> Vec<Vec<InputData>> {
+        self.ask(rules, at, queries).await;
+        let late = sleep(PATIENCE);
+        tokio::pin!(late);
         let mut all = Vec::with_capacity(rules.len());
         for (rule, spec) in rules.iter().enumerate() {
             let mut inputs = Vec::with_capacity(spec.inputs.len());
@@ -57,11 +68,9 @@ impl Feed {
                 let place = (rule, input);
                 inputs.push(match wanted {
                     RuleInput::Events { metric, matchers } => {
-                        self.events(place, metric, matchers, at, store).await
+                        self.events(place, metric, matchers, at, store, late.as_mut()).await
                     }
-                    RuleInput::Query { query, every } => {
-                        self.answer(place, query, *every, at, queries).await
-                    }
+                    RuleInput::Query { .. } => self.answers[&place].1.clone(),
                 });
             }
             all.push(inputs);
@@ -76,10 +85,18 @@ impl Feed {
         matchers: &[Matcher],
         at: Timestamp,
         store: &dyn Store,
+        late: Pin<&mut Sleep>,
     ) -> InputData {
         let intervals = &self.intervals;
         let sources = self.events.entry(place).or_default();
-        let read = reports(metric, matchers, TimeRange::last(LOOK_BACK, at), store).await;
+        let read = tokio::select! {
+            biased;
+            read = reports(metric, matchers, TimeRange::last(LOOK_BACK, at), store) => read,
+            () = late => {
+                let reason = format!("no answer within {PATIENCE:?}");
+                Err(StoreError::Backend(reason.into()))
+            }
+        };
         let mut fresh: BTreeMap<Labels, Vec<_>> = BTreeMap::new();
         match read {
             Ok(read) => {
@@ -115,31 +132,44 @@ impl Feed {
         InputData::Events(batches.collect())
     }
 
-    async fn answer(
-        &mut self,
-        place: (usize, usize),
-        query: &str,
-        every: Duration,
-        at: Timestamp,
-        queries: &dyn QueryEngine,
-    ) -> InputData {
-        if let Some((asked, answer)) = self.answers.get(&place)
-            // Ticks are not to the millisecond: half of one early is not early.
-            && at.since(*asked) + HALF_A_TICK < every
-        {
-            return answer.clone();
-        }
-        let answer = queries.instant(query, at, &QueryOptions::default()).await;
-        let answer = InputData::Query(match answer {
-            Ok(found) => {
-                let values = found.into_values().into_iter();
-                Ok(values.filter_map(|(l, v)| Some((l, v.as_float()?))).collect())
+    /// Asks all queries whose time has come, side by side.
+    async fn ask(&mut self, rules: &[RuleSpec], at: Timestamp, queries: &Arc<dyn QueryEngine>) {
+        let mut asked = JoinSet::new();
+        for (rule, spec) in rules.iter().enumerate() {
+            for (input, wanted) in spec.inputs.iter().enumerate() {
+                let RuleInput::Query { query, every } = wanted else { continue };
+                let place = (rule, input);
+                // Ticks are not to the millisecond: half of one early is not early.
+                let known = |(asked, _): &(Timestamp, _)| at.since(*asked) + HALF_A_TICK < *every;
+                if self.answers.get(&place).is_some_and(known) {
+                    continue;
+                }
+                // Until it has answered, and should its task fail.
+                let silent = InputData::Query(Err("the query was not answered".to_owned()));
+                self.answers.insert(place, (at, silent));
+                let (query, queries) = (query.clone(), queries.clone());
+                asked.spawn(async move { (place, answer(&query, at, &*queries).await) });
             }
-            Err(error) => Err(error.to_string()),
-        });
-        self.answers.insert(place, (at, answer.clone()));
-        answer
+        }
+        while let Some(done) = asked.join_next().await {
+            if let Ok((place, answer)) = done {
+                self.answers.insert(place, (at, InputData::Query(answer)));
+            }
+        }
     }
+}
+
+/// The numbers that a query evaluates to, or why there are none.
+async fn answer(
+    query: &str,
+    at: Timestamp,
+    queries: &dyn QueryEngine,
+) -> Result<Vec<(Labels, f64)>, String> {
+    let options = QueryOptions { timeout: Some(PATIENCE), ..QueryOptions::default() };
+    let late = QueryError::TimedOut(PATIENCE);
+    let answer = timeout(PATIENCE, queries.instant(query, at, &options)).await;
+    let values = answer.unwrap_or(Err(late)).map_err(|error| error.to_string())?.into_values();
+    Ok(values.into_iter().filter_map(|(l, v)| Some((l, v.as_float()?))).collect())
 }
 
 /// The newest report that has both count and sum, and is not the end of the series.
@@ -182,6 +212,7 @@ async fn reports(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::query::{Answer, Data};
     use crate::core::store::MemoryStore;
 
     fn at(seconds: i64) -> Timestamp {
@@ -196,7 +227,8 @@ mod tests {
     }
 
     async fn batches(feed: &mut Feed, store: &MemoryStore, now: i64) -> Vec<EventBatch> {
-        let input = feed.events((0, 0), "latency.ms", &[], at(now), store).await;
+        let late = std::pin::pin!(sleep(PATIENCE));
+        let input = feed.events((0, 0), "latency.ms", &[], at(now), store, late).await;
         match input {
             InputData::Events(batches) => batches,
             InputData::Query(_) => panic!("a query"),
@@ -239,5 +271,67 @@ mod tests {
         let known = batches(&mut feed, &store, 1000).await;
         assert_eq!((known.len(), known[0].last_report), (1, at(0)));
         assert_eq!(batches(&mut feed, &store, 4000).await, []);
+    }
+
+    /// Answers `quick` at once, and nothing else ever.
+    #[derive(Debug)]
+    struct Stuck;
+
+    #[async_trait::async_trait]
+    impl QueryEngine for Stuck {
+        async fn instant(
+            &self,
+            query: &str,
+            at: Timestamp,
+            _options: &QueryOptions,
+        ) -> Result<Answer, QueryError> {
+            match query {
+                "quick" => Ok(Data::Scalar(at, 7.0).into()),
+                _ => std::future::pending().await,
+            }
+        }
+
+        async fn range(
+            &self,
+            _query: &str,
+            _range: TimeRange,
+            _step: Duration,
+            _options: &QueryOptions,
+        ) -> Result<Answer, QueryError> {
+            std::future::pending().await
+        }
+    }
+
+    fn rule(name: &str, input: RuleInput) -> RuleSpec {
+        RuleSpec {
+            name: name.into(),
+            service: None,
+            hold: Duration::ZERO,
+            recover: Duration::ZERO,
+            inputs: vec![input],
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn queries_that_never_end_cost_a_tick_half_a_second_and_no_other_rule_its_input() {
+        let (store, queries) = (MemoryStore::new(), Arc::new(Stuck) as Arc<dyn QueryEngine>);
+        report(&store, "a", 0, 1.0, 1.0).await;
+        let query = |query: &str| RuleInput::Query { query: query.into(), every: LOOK_BACK };
+        let metric = "latency.ms".into();
+        let rules = [
+            rule("a", query("stuck")),
+            rule("b", query("stuck, too")),
+            rule("c", query("quick")),
+            rule("d", RuleInput::Events { metric, matchers: Vec::new() }),
+        ];
+        let mut feed = Feed::new(Vec::new());
+        let read = feed.read(&rules, at(0), &store, &queries);
+        let read = timeout(PATIENCE + Duration::from_millis(1), read).await.unwrap();
+        let late = |input: &InputData| matches!(input, InputData::Query(Err(why)) if why == "the query timed out after 500ms");
+        assert!(late(&read[0][0]) && late(&read[1][0]), "{read:?}");
+        assert!(
+            matches!(&read[2][0], InputData::Query(Ok(all)) if all[..] == [(Labels::empty(), 7.0)])
+        );
+        assert!(matches!(&read[3][0], InputData::Events(batches) if batches.len() == 1));
     }
 }

@@ -184,7 +184,7 @@ impl Ticker {
         self.sample(at).await;
         self.find_budgets().await;
         let specs: Vec<_> = self.engine.rules().cloned().collect();
-        let inputs = self.parts.feed.read(&specs, at, &*self.store, &*self.queries).await;
+        let inputs = self.parts.feed.read(&specs, at, &*self.store, &self.queries).await;
         let decided = self.engine.tick(at, &inputs);
         self.alerts.send_replace(self.engine.alerts().cloned().collect());
         self.rules.send_replace(specs);
