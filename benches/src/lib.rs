@@ -5,7 +5,8 @@
 //! Every figure is a median over many batches.
 //!
 //! What takes seconds and a process of its own is measured differently: a [`workload`] goes into
-//! each store, or by [`remote_write`] to a [`server`], and [`usage`] says what that process used.
+//! each store, or by [`remote_write`] to a [`server`], [`usage`] says what that process used, and a
+//! [`table`] holds it against what was promised.
 
 mod allocations;
 mod case;
@@ -14,6 +15,8 @@ mod report;
 
 pub mod remote_write;
 pub mod server;
+pub mod table;
+pub mod tsink;
 pub mod usage;
 pub mod workload;
 

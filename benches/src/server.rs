@@ -97,32 +97,23 @@ impl Peer {
     pub fn start(&self, folder: &Path) -> io::Result<Server> {
         let program = self.find().ok_or_else(|| failure(format!("{} is absent", self.name)))?;
         fs::write(folder.join("prometheus.yml"), "scrape_configs: []\n")?;
-        let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log"))?;
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let process = Command::new(program)
-            .args((self.arguments)(folder, address))
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        let mut server = Server { process, address };
-        let watch = Stopwatch::start();
-        while server.call("GET", self.ready).is_err() {
-            if let Some(status) = server.process.try_wait()? {
-                let log = fs::read_to_string(folder.join("log"))?;
-                return Err(failure(format!("{} ended with {status}: {log}", self.name)));
-            }
-            if watch.elapsed() > PATIENCE {
-                return Err(failure(format!("{} did not begin in {PATIENCE:?}", self.name)));
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        Ok(server)
+        let address = free_address()?;
+        let mut command = Command::new(program);
+        command.args((self.arguments)(folder, address)).current_dir(folder);
+        Server::start(self.name, command, folder, address, self.ready)
     }
 }
 
-/// A peer that runs; killed when it is dropped.
+/// A loopback address that nobody listens on.
+///
+/// # Errors
+///
+/// When there is none.
+pub fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+/// A server that runs; killed when it is dropped.
 #[derive(Debug)]
 pub struct Server {
     process: Child,
@@ -130,6 +121,37 @@ pub struct Server {
 }
 
 impl Server {
+    /// Starts a server that will listen on `address`, and waits until a GET of `ready` succeeds.
+    ///
+    /// What it logs is in the file `log` of `folder`.
+    ///
+    /// # Errors
+    ///
+    /// When it ends at once, or takes too long.
+    pub fn start(
+        name: &str,
+        mut command: Command,
+        folder: &Path,
+        address: SocketAddr,
+        ready: &str,
+    ) -> io::Result<Self> {
+        let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log"))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let mut server = Self { process: command.spawn()?, address };
+        let watch = Stopwatch::start();
+        while server.call("GET", ready).is_err() {
+            if let Some(status) = server.process.try_wait()? {
+                let log = fs::read_to_string(folder.join("log"))?;
+                return Err(failure(format!("{name} ended with {status}: {log}")));
+            }
+            if watch.elapsed() > PATIENCE {
+                return Err(failure(format!("{name} did not begin in {PATIENCE:?}")));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(server)
+    }
+
     /// What its process has used so far.
     ///
     /// # Errors
@@ -172,7 +194,8 @@ impl Server {
         })
     }
 
-    /// Makes one request without a body, and returns the body of its answer.
+    /// Makes one request without a body, and returns the body of its answer, which 1.0 of HTTP sends
+    /// in one piece.
     ///
     /// # Errors
     ///
@@ -180,10 +203,8 @@ impl Server {
     pub fn call(&self, method: &str, path: &str) -> io::Result<String> {
         let mut stream = BufReader::new(TcpStream::connect(self.address)?);
         let address = self.address;
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\n\
-             Connection: close\r\n\r\n"
-        );
+        let head =
+            format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: 0\r\n\r\n");
         stream.get_mut().write_all(head.as_bytes())?;
         let (head, mut body) = (read_head(&mut stream)?, String::new());
         stream.read_to_string(&mut body)?;

@@ -12,8 +12,14 @@ use std::iter;
 use std::path::Path;
 
 use hms_ops_core::labels::{INSTANCE, Labels, NAME, SERVICE};
+use hms_ops_core::sample::Value;
+use hms_ops_core::store::{Appender, SeriesRef, Store};
 use hms_ops_core::time::Timestamp;
 
+/// The file of a workload's values, in the folder of who reads it.
+pub const VALUES: &str = "values";
+/// Scrapes in a batch of the size that remote write has.
+pub const LARGE: usize = 2000 / SERIES;
 /// Series of one instance.
 pub const SERIES: usize = 50;
 
@@ -85,6 +91,40 @@ impl Workload {
         // The tenth whose turn it is in hour n is the one whose numbers end in n.
         let turn = instance % 10;
         usize::from(self.churn && turn > 0 && scrape >= turn * SCRAPES_AN_HOUR)
+    }
+
+    /// Appends the values in `file` to a store, `scrapes` scrapes at a time.
+    ///
+    /// # Panics
+    ///
+    /// When a sample is refused.
+    pub async fn append(self, store: &dyn Store, file: &Path, scrapes: usize) {
+        let mut handles: Vec<(Option<usize>, Vec<SeriesRef>)> =
+            vec![(None, Vec::new()); self.instances];
+        let mut batch: Option<Box<dyn Appender + '_>> = None;
+        for (n, scrape) in self.read(file).expect("values").enumerate() {
+            let Scrape { number, instance, values } = scrape.expect("values of all scrapes");
+            let (at, life) = (Self::at(number), self.life(instance, number));
+            let appender = batch.get_or_insert_with(|| store.appender());
+            let (known, series) = &mut handles[instance];
+            if *known != Some(life) {
+                let all = labels(instance, life);
+                *series =
+                    all.iter().map(|one| appender.series(one).expect("room for it")).collect();
+                *known = Some(life);
+            }
+            for (series, value) in series.iter().zip(values) {
+                appender.append(*series, at, Value::Float(value)).expect("a newer sample");
+            }
+            if (n + 1) % scrapes == 0
+                && let Some(full) = batch.take()
+            {
+                full.commit().await.expect("a batch in order");
+            }
+        }
+        if let Some(rest) = batch {
+            rest.commit().await.expect("a batch in order");
+        }
     }
 
     /// Every scrape, in the order of time.

@@ -6,25 +6,23 @@ use std::path::Path;
 use std::time::Duration;
 
 use hms_ops_benches::server::data;
+use hms_ops_benches::table::Figures;
+use hms_ops_benches::tsink;
 use hms_ops_benches::usage::{Usage, bytes_below};
-use hms_ops_benches::workload::{SERIES, Scrape, Workload, labels, metrics};
+use hms_ops_benches::workload::{LARGE, VALUES, Workload, labels, metrics};
 use hms_ops_core::clock::Stopwatch;
 use hms_ops_core::labels::{Labels, SERVICE};
 use hms_ops_core::matcher::Matcher;
 use hms_ops_core::sample::{Sample, Value};
-use hms_ops_core::store::{Appender, SelectHint, SeriesRef, Store, StoreError, StoreExt};
+use hms_ops_core::store::{SelectHint, Store, StoreError, StoreExt};
 use hms_ops_core::time::TimeRange;
 use hms_ops_tsdb::Tsdb;
 
-use crate::figures::{self, Figures};
+use crate::figures;
 use crate::subject;
 
-/// Scrapes in a batch of the size that remote write has.
-pub(crate) const LARGE: usize = 2000 / SERIES;
 /// Scrapes in a batch as the scraper makes it.
 pub(crate) const SMALL: usize = 1;
-/// The file of values in the folder of a measure.
-pub(crate) const VALUES: &str = "values";
 
 /// More series than any workload has.
 const ENOUGH: usize = 200_000;
@@ -48,7 +46,7 @@ pub(crate) async fn ingest(
 
     let store = open(folder, ENOUGH);
     let (before, watch) = (Usage::own(), Stopwatch::start());
-    append(&store, workload, &file, scrapes).await;
+    workload.append(&store, &file, scrapes).await;
     let mut figures = figures::ingested(name, workload, before, Usage::own(), watch.elapsed());
     subject::seal(&store);
     let bytes = bytes_below(&data(folder)).expect("it has files");
@@ -61,10 +59,22 @@ pub(crate) async fn ingest(
 /// Appends a workload and ends at once, as if killed.
 pub(crate) async fn before_restart(workload: Workload, folder: &Path) -> Figures {
     let store = open(folder, ENOUGH);
-    append(&store, workload, &folder.join(VALUES), LARGE).await;
+    workload.append(&store, &folder.join(VALUES), LARGE).await;
     println!("{{}}");
     // Nothing is dropped, so nothing is closed.
     std::process::exit(0)
+}
+
+/// Appends a workload to tsink and closes it, which seals it.
+pub(crate) fn ingest_tsink(workload: Workload, folder: &Path) -> Figures {
+    let (storage, mut batch) = (tsink::open(folder), tsink::batch(workload));
+    let (before, watch) = (Usage::own(), Stopwatch::start());
+    tsink::append(&*storage, workload, &folder.join(VALUES), &mut batch);
+    let mut figures = figures::ingested("w1", workload, before, Usage::own(), watch.elapsed());
+    storage.close().expect("it can be closed");
+    let bytes = bytes_below(&data(folder)).expect("it has files");
+    figures.extend(figures::sealed("w1", workload, before, Usage::own(), bytes));
+    figures
 }
 
 /// Opens what [`before_restart`] left.
@@ -129,35 +139,6 @@ pub(crate) async fn reads(workload: Workload, folder: &Path, reads: usize) -> Fi
 
 fn open(folder: &Path, max_series: usize) -> Tsdb {
     subject::open(&data(folder), max_series)
-}
-
-/// Appends all samples, `scrapes` scrapes at a time.
-async fn append(store: &dyn Store, workload: Workload, file: &Path, scrapes: usize) {
-    let mut handles: Vec<(Option<usize>, Vec<SeriesRef>)> =
-        vec![(None, Vec::new()); workload.instances];
-    let mut batch: Option<Box<dyn Appender + '_>> = None;
-    for (n, scrape) in workload.read(file).expect("values").enumerate() {
-        let Scrape { number, instance, values } = scrape.expect("values of all scrapes");
-        let (at, life) = (Workload::at(number), workload.life(instance, number));
-        let appender = batch.get_or_insert_with(|| store.appender());
-        let (known, series) = &mut handles[instance];
-        if *known != Some(life) {
-            let all = labels(instance, life);
-            *series = all.iter().map(|one| appender.series(one).expect("room for it")).collect();
-            *known = Some(life);
-        }
-        for (series, value) in series.iter().zip(values) {
-            appender.append(*series, at, Value::Float(value)).expect("a newer sample");
-        }
-        if (n + 1) % scrapes == 0
-            && let Some(full) = batch.take()
-        {
-            full.commit().await.expect("a batch in order");
-        }
-    }
-    if let Some(rest) = batch {
-        rest.commit().await.expect("a batch in order");
-    }
 }
 
 /// Panics unless the store gives back every sample with its bits.

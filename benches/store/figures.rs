@@ -1,20 +1,13 @@
-//! What was measured, what was promised, and the table of both.
+//! What the bench says of each subject, and what was promised.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use hms_ops_benches::server::{PROMETHEUS, VICTORIA_METRICS};
+use hms_ops_benches::table::Bound::{AtLeast, AtMost};
+use hms_ops_benches::table::{Figures, Goal, Group, line};
+use hms_ops_benches::tsink;
 use hms_ops_benches::usage::Usage;
 use hms_ops_benches::workload::Workload;
-use serde_json::{Value, json};
-
-pub(crate) const OURS: &str = "ours";
-pub(crate) const TSINK: &str = "tsink";
-
-/// What was measured of one subject: `MEASURE.FIGURE` and its value.
-pub(crate) type Figures = BTreeMap<String, f64>;
 
 /// The least processor time that can be told apart from none.
 const TICK: f64 = 0.01;
@@ -60,34 +53,10 @@ pub(crate) fn restarted(before: f64, after: Usage, wall: Duration) -> Figures {
     ])
 }
 
-/// A line of the table.
-struct Line {
-    figure: &'static str,
-    title: &'static str,
-    /// Shown is the value divided by this.
-    unit: f64,
-    goals: &'static [Goal],
-}
-
-/// What was promised of a figure of ours.
-struct Goal {
-    /// The subject whose figure ours is divided by; none where the figure itself counts.
-    against: Option<&'static str>,
-    bound: Bound,
-    /// What it has to keep in any case.
-    floor: Option<f64>,
-}
-
-enum Bound {
-    AtLeast(f64),
-    AtMost(f64),
-}
-use Bound::{AtLeast, AtMost};
-
 const PROM: Option<&str> = Some(PROMETHEUS.name);
 const VM: Option<&str> = Some(VICTORIA_METRICS.name);
 
-const LINES: &[(&str, &[Line])] = &[
+pub(crate) const GROUPS: &[Group] = &[
     (
         "W1: 5,000 series, 4.8 million samples",
         &[
@@ -98,7 +67,7 @@ const LINES: &[(&str, &[Line])] = &[
                 &[
                     Goal { against: PROM, bound: AtLeast(5.0), floor: Some(2.0) },
                     Goal { against: VM, bound: AtLeast(1.5), floor: None },
-                    Goal { against: Some(TSINK), bound: AtLeast(20.0), floor: None },
+                    Goal { against: Some(tsink::NAME), bound: AtLeast(20.0), floor: None },
                 ],
             ),
             line("scrapes.per_cpu_s", "the same, batches of one scrape", 1e6, &[]),
@@ -168,154 +137,3 @@ const LINES: &[(&str, &[Line])] = &[
         ],
     ),
 ];
-
-const fn line(
-    figure: &'static str,
-    title: &'static str,
-    unit: f64,
-    goals: &'static [Goal],
-) -> Line {
-    Line { figure, title, unit, goals }
-}
-
-impl Goal {
-    /// What counts, if all of it was measured.
-    fn measured(&self, figure: &str, ours: &Figures, all: &[Subject]) -> Option<f64> {
-        let ours = ours.get(figure)?;
-        let Some(against) = self.against else { return Some(*ours) };
-        let peer = all.iter().find(|subject| subject.key == against)?;
-        Some(ours / peer.figures.get(figure)?)
-    }
-
-    fn verdict(&self, measured: Option<f64>) -> &'static str {
-        let Some(measured) = measured else { return "not measured" };
-        let keeps = |limit: f64| match self.bound {
-            AtLeast(_) => measured >= limit,
-            AtMost(_) => measured <= limit,
-        };
-        let (AtLeast(limit) | AtMost(limit)) = self.bound;
-        match self.floor {
-            _ if keeps(limit) => "met",
-            Some(floor) if keeps(floor) => "NOT MET, but its floor is",
-            _ => "NOT MET",
-        }
-    }
-
-    fn text(&self) -> String {
-        let bound = match self.bound {
-            AtLeast(limit) => format!("at least {limit}"),
-            AtMost(limit) => format!("at most {limit}"),
-        };
-        let against = self.against.map_or(String::new(), |peer| format!(" times {peer}"));
-        let floor = self.floor.map_or(String::new(), |floor| format!(", floor {floor}"));
-        bound + &against + &floor
-    }
-}
-
-/// What a bench of stores has to say.
-pub(crate) struct Table {
-    machine: String,
-    quick: bool,
-    subjects: Vec<Subject>,
-    absent: Vec<&'static str>,
-}
-
-struct Subject {
-    key: &'static str,
-    note: String,
-    figures: Figures,
-}
-
-impl Table {
-    pub(crate) fn new(machine: &str, quick: bool) -> Self {
-        Self { machine: machine.to_owned(), quick, subjects: Vec::new(), absent: Vec::new() }
-    }
-
-    /// Adds what was measured of a subject; `note` says which it was.
-    pub(crate) fn subject(&mut self, key: &'static str, note: &str, figures: Figures) {
-        self.subjects.push(Subject { key, note: note.to_owned(), figures });
-    }
-
-    /// Says that a peer is not on this machine.
-    pub(crate) fn absent(&mut self, peer: &'static str) {
-        self.absent.push(peer);
-    }
-
-    pub(crate) fn lacks_a_peer(&self) -> bool {
-        !self.absent.is_empty()
-    }
-
-    /// Prints the table and writes the file.
-    pub(crate) fn finish(&self, file: &Path) {
-        self.print();
-        let folder = file.parent().expect("the file is in a folder");
-        fs::create_dir_all(folder).expect("the target folder can be written");
-        let text = serde_json::to_string_pretty(&self.json()).expect("numbers and texts");
-        fs::write(file, text + "\n").expect("the target folder can be written");
-    }
-
-    fn print(&self) {
-        println!("store, on {}", self.machine);
-        if self.quick {
-            println!("  everything a tenth as large: figures are not those of the promises");
-        }
-        for Subject { key, note, .. } in &self.subjects {
-            println!("  {key}: {note}");
-        }
-        for peer in &self.absent {
-            println!("  {peer}: absent; `cargo xtask peers` installs it");
-        }
-        for (group, lines) in LINES {
-            println!("\n{group}");
-            print!("  {:<46}", "");
-            self.subjects.iter().for_each(|subject| print!(" {:>16}", subject.key));
-            println!();
-            lines.iter().for_each(|line| self.print_line(line));
-        }
-    }
-
-    fn print_line(&self, line: &Line) {
-        print!("  {:<46}", line.title);
-        for subject in &self.subjects {
-            let value = subject.figures.get(line.figure).map(|value| value / line.unit);
-            print!(" {:>16}", value.map_or("-".to_owned(), |value| format!("{value:.2}")));
-        }
-        println!();
-        for goal in line.goals {
-            let measured = goal.measured(line.figure, self.ours(), &self.subjects);
-            let said = measured.map_or(String::new(), |measured| format!("{measured:.2} "));
-            println!("    {}: {said}{}", goal.text(), goal.verdict(measured));
-        }
-    }
-
-    fn ours(&self) -> &Figures {
-        static NONE: Figures = Figures::new();
-        self.subjects.iter().find(|subject| subject.key == OURS).map_or(&NONE, |it| &it.figures)
-    }
-
-    fn json(&self) -> Value {
-        let subjects = self.subjects.iter().map(|subject| {
-            json!({ "name": subject.key, "note": subject.note, "figures": subject.figures })
-        });
-        let lines = LINES.iter().flat_map(|(_, lines)| lines.iter());
-        let goals = lines.flat_map(|line| {
-            line.goals.iter().map(|goal| {
-                let measured = goal.measured(line.figure, self.ours(), &self.subjects);
-                json!({
-                    "figure": line.figure,
-                    "promise": goal.text(),
-                    "measured": measured,
-                    "verdict": goal.verdict(measured),
-                })
-            })
-        });
-        json!({
-            "bench": "store",
-            "machine": self.machine,
-            "quick": self.quick,
-            "absent": self.absent,
-            "subjects": subjects.collect::<Vec<_>>(),
-            "goals": goals.collect::<Vec<_>>(),
-        })
-    }
-}

@@ -11,19 +11,17 @@ mod embedded;
 mod figures;
 mod servers;
 mod subject;
-mod tsink;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::{env, fs};
 
 use hms_ops_benches::server::{PROMETHEUS, Peer, VICTORIA_METRICS};
-use hms_ops_benches::workload::Workload;
-use hms_ops_benches::{machine, remote_write};
+use hms_ops_benches::table::{Figures, OURS, Table};
+use hms_ops_benches::workload::{LARGE, VALUES, Workload};
+use hms_ops_benches::{remote_write, tsink};
 
-use figures::{Figures, OURS, TSINK, Table};
-
-const SUBJECTS: &[&str] = &[OURS, PROMETHEUS.name, VICTORIA_METRICS.name, TSINK];
+const SUBJECTS: &[&str] = &[OURS, PROMETHEUS.name, VICTORIA_METRICS.name, tsink::NAME];
 const MEASURES: &[&str] = &["w1", "scrapes", "reads", "w2", "restart", "limit"];
 /// What a child is told of the size.
 const QUICK: &str = "quick";
@@ -93,14 +91,14 @@ fn child(measure: &str, folder: &Path, sizes: &Sizes) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let figures = runtime.block_on(async {
         Some(match measure {
-            "w1" => embedded::ingest(sizes.w1, folder, embedded::LARGE, "w1").await,
+            "w1" => embedded::ingest(sizes.w1, folder, LARGE, "w1").await,
             "scrapes" => embedded::ingest(sizes.w1, folder, embedded::SMALL, "scrapes").await,
             "reads" => embedded::reads(sizes.w1, folder, sizes.reads).await,
-            "w2" => embedded::ingest(sizes.w2, folder, embedded::LARGE, "w2").await,
+            "w2" => embedded::ingest(sizes.w2, folder, LARGE, "w2").await,
             "restart" => embedded::before_restart(sizes.restart, folder).await,
             "restarted" => embedded::after_restart(sizes.restart, folder).await,
             "limit" => embedded::limit(folder, sizes.offered, sizes.limit).await,
-            TSINK => tsink::ingest(sizes.w1, folder),
+            tsink::NAME => embedded::ingest_tsink(sizes.w1, folder),
             _ => return None,
         })
     });
@@ -143,7 +141,7 @@ impl Run {
 fn parent(run: &Run) -> ExitCode {
     let temporary = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("room for files");
     let root = temporary.path();
-    let mut table = Table::new(&machine(), run.quick);
+    let mut table = Table::new("store", figures::GROUPS, run.quick);
 
     if run.wants(OURS, SUBJECTS) {
         eprintln!("{OURS}");
@@ -159,14 +157,13 @@ fn parent(run: &Run) -> ExitCode {
             table.absent(peer.name);
         }
     }
-    if run.wants(TSINK, SUBJECTS) && run.measures("w1") && !run.without_tsink {
-        eprintln!("{TSINK}");
-        let folder = values(root, TSINK, run.sizes.w1);
-        table.subject(TSINK, tsink::NOTE, run.child(TSINK, &folder));
+    if run.wants(tsink::NAME, SUBJECTS) && run.measures("w1") && !run.without_tsink {
+        eprintln!("{}", tsink::NAME);
+        let folder = values(root, tsink::NAME, run.sizes.w1);
+        table.subject(tsink::NAME, tsink::NOTE, run.child(tsink::NAME, &folder));
     }
 
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench").join("store.json");
-    table.finish(&file);
+    table.finish(env!("CARGO_TARGET_TMPDIR"));
     let required = env::var_os("HMS_OPS_REQUIRE_PEERS").is_some_and(|value| value == "1");
     if required && table.lacks_a_peer() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
@@ -229,6 +226,6 @@ fn folder(root: &Path, name: &str) -> PathBuf {
 /// A new folder with the values of a workload.
 fn values(root: &Path, name: &str, workload: Workload) -> PathBuf {
     let folder = folder(root, name);
-    workload.write(&folder.join(embedded::VALUES)).expect("room for values");
+    workload.write(&folder.join(VALUES)).expect("room for values");
     folder
 }

@@ -6,11 +6,12 @@ use std::thread;
 use std::time::Duration;
 
 use hms_ops_benches::server::{PROMETHEUS, Peer, Server, data};
+use hms_ops_benches::table::Figures;
 use hms_ops_benches::usage::bytes_below;
 use hms_ops_benches::workload::{Workload, metrics};
 use hms_ops_core::clock::Stopwatch;
 
-use crate::figures::{self, Figures};
+use crate::figures;
 
 const REMOTE_WRITE: &str = "/api/v1/write";
 
