@@ -196,8 +196,7 @@ fn over_window<'e>(
     }
     let scalars = args.iter().enumerate().filter(|(i, _)| *i != place);
     let scalars = scalars.map(|(_, arg)| evaluation.scalar(arg, grid)).collect::<Result<_, _>>()?;
-    let (span, first_span) = (args[place].span, args[0].span);
-    Ok(window::Call { function, scalars, span, first_span, evaluation })
+    Ok(window::Call { function, scalars, span: args[0].span, evaluation })
 }
 
 /// One series of ones where `evaluate` gives nothing, with the labels that `matchers` name.

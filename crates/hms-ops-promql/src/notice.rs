@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use hms_ops_core::time::Timestamp;
+
 use crate::ast::Span;
 use crate::functions::number;
 
@@ -28,13 +30,50 @@ pub(crate) enum Notice<'a> {
     // Infos.
     ReconciledEdges { during: &'static str },
     PossiblyNoCounter { metric: &'a str },
-    ForcedMonotonic { metric: &'a str, from: f64, to: f64, by: f64 },
+    ForcedMonotonic { metric: &'a str, forced: Forced },
     IncompatibleTypes { left: &'static str, op: &'a str, right: &'static str },
     HistogramIgnored { aggregation: &'static str },
     HistogramsIgnoredInRange { metric: &'a str },
     NanQuantile { metric: &'a str },
     SkewedQuantile { metric: &'a str },
     NanFraction { metric: &'a str },
+}
+
+/// Which buckets of classic histograms were made to ascend, in how many samples.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forced {
+    /// The upper edges of the lowest and of the highest of them.
+    pub(crate) edges: (f64, f64),
+    /// By how much, at most.
+    pub(crate) by: f64,
+    pub(crate) samples: u64,
+    /// When the first and the last of the samples were, in ms.
+    pub(crate) times: (i64, i64),
+}
+
+impl Forced {
+    fn merge(&mut self, other: &Self) {
+        self.edges = (self.edges.0.min(other.edges.0), self.edges.1.max(other.edges.1));
+        self.by = self.by.max(other.by);
+        self.samples += other.samples;
+        self.times = (self.times.0.min(other.times.0), self.times.1.max(other.times.1));
+    }
+}
+
+impl fmt::Display for Forced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [from, to] = [self.edges.0, self.edges.1].map(number::general);
+        let [first, last] = [self.times.0, self.times.1].map(|ms| {
+            let second = Timestamp::from_millis(ms - ms % 1000).to_string();
+            second.replace(".000Z", "Z")
+        });
+        let (by, samples) = (number::rounded(self.by), self.samples);
+        write!(
+            f,
+            ", from buckets {from} to {to}, with a max diff of {by}, over {samples} samples from \
+             {first} to {last}"
+        )
+    }
 }
 
 impl Notice<'_> {
@@ -121,15 +160,13 @@ impl fmt::Display for Notice<'_> {
                 "metric might not be a counter, name does not end in \
                  _total/_sum/_count/_bucket: {metric:?}"
             ),
-            Self::ForcedMonotonic { metric, from, to, by } => write!(
+            // What was forced is added up, and told in the end.
+            Self::ForcedMonotonic { metric, .. } => write!(
                 f,
                 "input to histogram_quantile needed to be fixed for monotonicity (see \
                  https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)\
-                 {}, from buckets {} to {}, with a max diff of {}",
-                ForMetric(metric),
-                number::general(from),
-                number::general(to),
-                number::general(by)
+                 {}",
+                ForMetric(metric)
             ),
             Self::IncompatibleTypes { left, op, right } => write!(
                 f,
@@ -175,7 +212,7 @@ pub(crate) struct Notices {
 
 #[derive(Debug, Default)]
 struct Kind {
-    messages: BTreeMap<String, Span>,
+    messages: BTreeMap<String, (Span, Option<Forced>)>,
     omitted: usize,
 }
 
@@ -189,11 +226,20 @@ impl Notices {
             false => (&mut self.infos, "info"),
         };
         let _ = write!(self.written, "PromQL {name}: {notice}");
+        let forced = match notice {
+            Notice::ForcedMonotonic { forced, .. } => Some(*forced),
+            _ => None,
+        };
         let known = kind.messages.len();
         match kind.messages.get_mut(&self.written) {
-            Some(at) => *at = span,
+            Some((at, before)) => {
+                *at = span;
+                if let (Some(before), Some(forced)) = (before, forced) {
+                    before.merge(&forced);
+                }
+            }
             None if known < SHOWN => {
-                kind.messages.insert(self.written.clone(), span);
+                kind.messages.insert(self.written.clone(), (span, forced));
             }
             None => kind.omitted += 1,
         }
@@ -207,9 +253,10 @@ impl Notices {
 
 impl Kind {
     fn into_texts(self, query: &str, name: &str) -> Vec<String> {
-        let placed = self.messages.into_iter().map(|(message, span)| {
+        let placed = self.messages.into_iter().map(|(message, (span, forced))| {
             let (line, column) = crate::position(query, span);
-            format!("{message} ({line}:{column})")
+            let forced = forced.map(|forced| forced.to_string()).unwrap_or_default();
+            format!("{message}{forced} ({line}:{column})")
         });
         let omitted =
             (self.omitted > 0).then(|| format!("{} more {name} annotations omitted", self.omitted));

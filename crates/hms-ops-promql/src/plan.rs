@@ -254,8 +254,13 @@ impl Planner {
             Some(Node::Vector(selector)) => selector.matchers.clone(),
             _ => Vec::new(),
         };
-        if !matchers.iter().any(|matcher| matcher.name() == NAME) {
+        let mut names = matchers.iter().filter(|matcher| matcher.name() == NAME).peekable();
+        if names.peek().is_none() {
             matchers.push(Matcher::equal(NAME, "target_info"));
+        } else if names.all(Matcher::is_negative) {
+            // What is not excluded is not an info metric yet.
+            let infos = Matcher::regex(NAME, ".+_info").expect("the pattern is well-formed");
+            matchers.push(infos);
         }
         let of = Box::new(self.step(&args[0], grid)?);
         let (lookback, when) = (self.frame.lookback, When { at: None, offset: 0 });

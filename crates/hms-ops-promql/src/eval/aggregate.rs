@@ -103,7 +103,11 @@ impl Evaluation<'_> {
         sink: Sink<'_>,
     ) -> Result<(), QueryError> {
         let q = self.scalar(param, grid)?;
-        for &q in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
+        // Of many that are wrong, the most wrong ones are told.
+        let nan = q.iter().copied().find(|q| q.is_nan());
+        let most = q.iter().copied().reduce(f64::max).filter(|most| *most > 1.0);
+        let least = q.iter().copied().reduce(f64::min).filter(|least| *least < 0.0);
+        for q in [nan, most, least].into_iter().flatten() {
             self.notice(&Notice::BadQuantile(q), param.span);
         }
         let kept = self.keep(of, grid)?;

@@ -483,7 +483,7 @@ impl Join<'_> {
 }
 
 /// Labels with the name among them, as Prometheus writes them in errors.
-fn braced(labels: &Labels) -> String {
+pub(super) fn braced(labels: &Labels) -> String {
     let pairs: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
     format!("{{{}}}", pairs.join(", "))
 }

@@ -5,8 +5,11 @@ use std::collections::HashMap;
 use hms_ops_core::labels::{Labels, NAME};
 use hms_ops_core::matcher::Matcher;
 use hms_ops_core::query::QueryError;
+use hms_ops_core::sample::Value;
 
-use super::column::{Column, Grid, Series, is_absent};
+use super::binary::braced;
+use super::column::{Column, Grid, Point, Series, is_absent};
+use super::select::pick;
 use super::{Evaluation, Sink};
 use crate::plan::{Newest, Step};
 
@@ -29,8 +32,15 @@ impl Evaluation<'_> {
         let wanted: Vec<&Matcher> = matchers.iter().filter(|m| m.name() != NAME).collect();
         // By target, then by metric.
         let mut targets: HashMap<Labels, HashMap<String, Candidates>> = HashMap::new();
-        self.newest_time(info, grid, &mut |series| {
-            let metrics = targets.entry(series.labels.only(&TARGET)).or_default();
+        self.newest_of_each(info, |labels, samples| {
+            let mut points = Column::empty(grid.count);
+            pick(samples, info, grid, |i, sample| match &sample.value {
+                // When it was taken says which one of two counts; its value is always 1.
+                Value::Float(_) => points.floats[i] = sample.at.as_millis() as f64,
+                Value::Histogram(h) => points.set(i, Some(Point::Histogram(h.clone()))),
+            });
+            let series = Series { labels: labels.clone(), drop_name: false, points };
+            let metrics = targets.entry(labels.only(&TARGET)).or_default();
             metrics.entry(series.name().to_owned()).or_default().push(series);
             Ok(())
         })?;
@@ -94,14 +104,18 @@ fn enrich(
 fn newest(candidates: &[Series], i: usize) -> Result<Option<&Series>, QueryError> {
     let mut newest: Option<(&Series, f64)> = None;
     for candidate in candidates {
+        if candidate.points.histogram(i).is_some() {
+            return Err(QueryError::Failed("info sample should be float".to_owned()));
+        }
         let at = candidate.points.floats[i];
         match newest {
             _ if is_absent(at) => {}
             Some((_, newer)) if newer > at => {}
             Some((other, same)) if same == at => {
                 return Err(QueryError::Failed(format!(
-                    "found duplicate series for info metric: existing {}, new {}, both at {at}",
-                    other.labels, candidate.labels
+                    "found duplicate series for info metric: existing {} @ {same}, new {} @ {at}",
+                    braced(&other.labels),
+                    braced(&candidate.labels)
                 )));
             }
             _ => newest = Some((candidate, at)),

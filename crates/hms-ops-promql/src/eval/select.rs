@@ -107,7 +107,7 @@ impl Evaluation<'_> {
         })
     }
 
-    fn newest_of_each(
+    pub(super) fn newest_of_each(
         &self,
         of: &Newest,
         mut each: impl FnMut(&Labels, &[Sample]) -> Result<(), QueryError>,
@@ -317,7 +317,12 @@ impl Evaluation<'_> {
 }
 
 /// Calls `found` for each step at which the newest sample counts.
-fn pick(samples: &[Sample], of: &Newest, grid: Grid, mut found: impl FnMut(usize, &Sample)) {
+pub(super) fn pick(
+    samples: &[Sample],
+    of: &Newest,
+    grid: Grid,
+    mut found: impl FnMut(usize, &Sample),
+) {
     let mut next = 0;
     for (i, at) in grid.times().enumerate() {
         let at = timestamp(of.when.of(at));

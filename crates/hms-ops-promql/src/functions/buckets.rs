@@ -13,7 +13,7 @@ use crate::eval::{Evaluation, Kept, Sink};
 use crate::function::Function;
 use crate::histogram::classic::{self, Bucket};
 use crate::histogram::{self, QuantileNote};
-use crate::notice::Notice;
+use crate::notice::{Forced, Notice};
 use crate::plan::{Op, Step};
 
 /// The label with the upper edge of a bucket.
@@ -166,9 +166,9 @@ impl<'k> Found<'k> {
         let of_buckets = |i: usize, buckets: &mut Vec<Bucket>, metric: &str| {
             let (value, was) = classic::bucket_quantile(q[i], buckets);
             if was.forced {
-                let (from, to, by) = (was.lowest, was.highest, was.largest);
-                let notice = Notice::ForcedMonotonic { metric, from, to, by };
-                of.evaluation.notice(&notice, of.span);
+                let (edges, at) = ((was.lowest, was.highest), of.grid.at(i));
+                let forced = Forced { edges, by: was.largest, samples: 1, times: (at, at) };
+                of.evaluation.notice(&Notice::ForcedMonotonic { metric, forced }, of.span);
             }
             value
         };

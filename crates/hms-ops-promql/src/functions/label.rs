@@ -1,5 +1,8 @@
 //! Functions of labels.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use hms_ops_core::labels::{Labels, NAME};
 use hms_ops_core::matcher::Matcher;
 use hms_ops_core::query::QueryError;
@@ -78,11 +81,18 @@ fn relabel(
     Ok(())
 }
 
-/// The labels that a series would have had, as far as matchers say: those that ask for one value.
+/// The labels that a series would have had, as far as matchers say: those that ask for one value, and
+/// are not asked for again.
 pub(super) fn of_absent(matchers: &[Matcher]) -> Labels {
-    let asked = |name: &str| matchers.iter().filter(|m| m.name() == name).count();
-    let sure = matchers.iter().filter(|m| m.name() != NAME && asked(m.name()) == 1);
-    Labels::from_pairs(sure.filter_map(|m| Some((m.name(), m.literal()?))))
+    let mut sure: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+    for matcher in matchers.iter().filter(|matcher| matcher.name() != NAME) {
+        match (matcher.literal(), sure.entry(matcher.name())) {
+            (Some(value), Entry::Vacant(first)) => drop(first.insert(Some(value))),
+            (None, Entry::Vacant(_)) => {}
+            (_, Entry::Occupied(mut again)) => drop(again.insert(None)),
+        }
+    }
+    Labels::from_pairs(sure.into_iter().filter_map(|(name, value)| Some((name, value?))))
 }
 
 fn text(step: &Step) -> &str {

@@ -60,15 +60,29 @@ pub(crate) fn plain(value: f64) -> String {
     }
 }
 
-/// As few digits as tell it from every other number; very large and very small ones with an
-/// exponent.
+/// As few digits as tell it from every other number; with an exponent from a million on and below a
+/// ten thousandth.
 pub(crate) fn general(value: f64) -> String {
     let magnitude = value.abs();
-    if magnitude == 0.0 || !value.is_finite() || (1e-4..1e21).contains(&magnitude) {
+    if magnitude == 0.0 || !value.is_finite() || (1e-4..1e6).contains(&magnitude) {
         return plain(value);
     }
-    let text = format!("{value:e}");
-    let Some((digits, exponent)) = text.split_once('e') else { return text };
+    with_exponent(&format!("{value:e}"))
+}
+
+/// Two digits that count, with an exponent where these are not enough.
+pub(crate) fn rounded(value: f64) -> String {
+    let rounded: f64 = format!("{value:.1e}").parse().unwrap_or(value);
+    let magnitude = rounded.abs();
+    if magnitude == 0.0 || !value.is_finite() || (1e-4..100.0).contains(&magnitude) {
+        return plain(rounded);
+    }
+    with_exponent(&format!("{rounded:e}"))
+}
+
+/// An exponent has a sign and two digits at least.
+fn with_exponent(text: &str) -> String {
+    let Some((digits, exponent)) = text.split_once('e') else { return text.to_owned() };
     let (sign, exponent) = match exponent.strip_prefix('-') {
         Some(exponent) => ('-', exponent),
         None => ('+', exponent),
@@ -112,7 +126,11 @@ mod tests {
             (0.5, "0.5", "0.5", "0.5"),
             (3.0, "3", "3", "3.0"),
             (-0.0, "-0", "-0", "-0.0"),
+            (999_999.5, "999999.5", "999999.5", "999999.5"),
+            (1e6, "1000000", "1e+06", "1e+06"),
+            (-123_456_789.0, "-123456789", "-1.23456789e+08", "-1.23456789e+08"),
             (1e21, "1000000000000000000000", "1e+21", "1e+21"),
+            (0.0001, "0.0001", "0.0001", "0.0001"),
             (1e-7, "0.0000001", "1e-07", "1e-07"),
             (f64::INFINITY, "+Inf", "+Inf", "+Inf"),
             (f64::NAN, "NaN", "NaN", "NaN"),
@@ -120,6 +138,20 @@ mod tests {
             assert_eq!(plain(value), plainly);
             assert_eq!(general(value), generally);
             assert_eq!(canonical(value), canonically);
+        }
+    }
+
+    #[test]
+    fn a_difference_is_told_with_two_digits() {
+        for (value, written) in [
+            (10.0, "10"),
+            (5.0, "5"),
+            (0.0123, "0.012"),
+            (99.6, "1e+02"),
+            (1.0 / 3e5, "3.3e-06"),
+            (f64::INFINITY, "+Inf"),
+        ] {
+            assert_eq!(rounded(value), written);
         }
     }
 }

@@ -47,10 +47,8 @@ pub(super) struct Call<'e> {
     pub(super) function: Function,
     /// Its scalar arguments, for each step.
     pub(super) scalars: Vec<Vec<f64>>,
-    /// Where its window stands.
+    /// Where its first argument stands, of which notices are, whatever they are about.
     pub(super) span: Span,
-    /// Where its first argument stands.
-    pub(super) first_span: Span,
     pub(super) evaluation: &'e Evaluation<'e>,
 }
 
@@ -169,7 +167,7 @@ impl Call<'_> {
                     QuantileOverTime => {
                         let q = self.scalars[0][w.step];
                         if !(0.0..=1.0).contains(&q) {
-                            self.evaluation.notice(&Notice::BadQuantile(q), self.first_span);
+                            self.notice(&Notice::BadQuantile(q));
                         }
                         number::quantile(q, &mut w.values.to_vec())
                     }

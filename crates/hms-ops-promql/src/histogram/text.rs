@@ -6,6 +6,7 @@ use hms_ops_core::sample::{CounterReset, Histogram};
 
 use super::CUSTOM;
 use super::buckets::{Bounds, Bucket, Slot, whole_bucket};
+use crate::functions::number::general as number;
 
 /// How many empty buckets a test expression has between two others; past that it breaks off.
 const MOST_EMPTY: i64 = 10_000;
@@ -80,23 +81,4 @@ pub fn to_text(h: &Histogram) -> String {
     }
     text.push('}');
     text
-}
-
-/// The shortest decimal that is `n`, as Go's `%g` has it: with an exponent of two digits or more from
-/// a million on, and below a ten-thousandth.
-fn number(n: f64) -> String {
-    if n.is_nan() {
-        return "NaN".to_owned();
-    } else if n.is_infinite() {
-        return if n > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
-    }
-    let scientific = format!("{n:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    match exponent.parse::<i32>() {
-        Ok(exponent @ (..-4 | 6..)) => {
-            let sign = if exponent < 0 { '-' } else { '+' };
-            format!("{digits}e{sign}{:02}", exponent.abs())
-        }
-        _ => n.to_string(),
-    }
 }
