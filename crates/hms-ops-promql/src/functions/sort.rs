@@ -60,29 +60,24 @@ pub(super) fn sort(
     std::mem::take(series).into_iter().try_for_each(sink)
 }
 
-/// As people sort: runs of digits by the number that they are.
+/// As people sort: runs of digits by the number that they are; where that says nothing, by the text.
 fn natural(a: &str, b: &str) -> Ordering {
-    let (mut a, mut b) = (a, b);
-    loop {
-        match (a.is_empty(), b.is_empty()) {
-            (true, true) => return Ordering::Equal,
-            (true, false) => return Ordering::Less,
-            (false, true) => return Ordering::Greater,
-            (false, false) => {}
-        }
-        let ((run_a, rest_a), (run_b, rest_b)) = (run(a), run(b));
+    let (mut rest_a, mut rest_b) = (a, b);
+    while !rest_a.is_empty() && !rest_b.is_empty() {
+        let ((run_a, after_a), (run_b, after_b)) = (run(rest_a), run(rest_b));
         let number = |run: &str| run.starts_with(|c: char| c.is_ascii_digit());
         let order = if number(run_a) && number(run_b) {
             let (x, y) = (run_a.trim_start_matches('0'), run_b.trim_start_matches('0'));
-            x.len().cmp(&y.len()).then(x.cmp(y)).then(run_a.len().cmp(&run_b.len()))
+            x.len().cmp(&y.len()).then(x.cmp(y))
         } else {
             run_a.cmp(run_b)
         };
         if order.is_ne() {
             return order;
         }
-        (a, b) = (rest_a, rest_b);
+        (rest_a, rest_b) = (after_a, after_b);
     }
+    rest_b.is_empty().cmp(&rest_a.is_empty()).then(a.cmp(b))
 }
 
 /// The first run of digits, or of anything else, and the rest.
@@ -97,8 +92,8 @@ mod tests {
 
     #[test]
     fn numbers_in_names_are_in_the_order_of_their_size() {
-        let mut names = ["host10", "host9", "host01", "a", "", "host1b", "host1"];
+        let mut names = ["host10", "host9", "host01a", "host01", "a", "", "host1b", "host1"];
         names.sort_by(|a, b| natural(a, b));
-        assert_eq!(names, ["", "a", "host1", "host1b", "host01", "host9", "host10"]);
+        assert_eq!(names, ["", "a", "host01", "host1", "host01a", "host1b", "host9", "host10"]);
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Source: <https://prometheus.io/docs/prometheus/latest/querying/functions/>, as of Prometheus 3.14.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use hms_ops_core::labels::Labels;
@@ -111,6 +110,9 @@ impl Call<'_> {
             TsOfFirstOverTime, TsOfLastOverTime, TsOfMaxOverTime, TsOfMinOverTime,
         };
         let float = |value: f64| Some(Point::Float(value));
+        if self.function == DoubleExponentialSmoothing {
+            check_smoothing(self.scalars[0][w.step], self.scalars[1][w.step])?;
+        }
         Ok(match self.function {
             Rate => self.rate(w, true, true),
             Increase => self.rate(w, true, false),
@@ -184,7 +186,7 @@ impl Call<'_> {
                     }
                     DoubleExponentialSmoothing => {
                         let (factor, trend) = (self.scalars[0][w.step], self.scalars[1][w.step]);
-                        smooth(w.values, factor, trend)?
+                        smooth(w.values, factor, trend)
                     }
                     _ => unreachable!("the parser has checked the types"),
                 })
@@ -493,19 +495,22 @@ fn regression(times: &[i64], values: &[f64], at: i64) -> (f64, f64) {
     (slope, y / n - slope * x / n)
 }
 
-/// The last value of a series smoothed together with its trend.
-///
-/// Source: C. C. Holt, "Forecasting Seasonals and Trends by Exponentially Weighted Moving Averages",
-/// 1957.
-fn smooth(values: &[f64], factor: f64, trend_factor: f64) -> Result<f64, QueryError> {
-    for (what, value) in [("smoothing", factor), ("trend", trend_factor)] {
-        if !matches!(value.partial_cmp(&0.0), Some(Ordering::Greater)) || value >= 1.0 {
-            let short = if what == "smoothing" { "sf" } else { "tf" };
+fn check_smoothing(factor: f64, trend_factor: f64) -> Result<(), QueryError> {
+    for (what, short, value) in [("smoothing", "sf", factor), ("trend", "tf", trend_factor)] {
+        if value <= 0.0 || value >= 1.0 {
             return Err(QueryError::Failed(format!(
                 "invalid {what} factor. Expected: 0 < {short} < 1, got: {value:.6}"
             )));
         }
     }
+    Ok(())
+}
+
+/// The last value of a series smoothed together with its trend.
+///
+/// Source: C. C. Holt, "Forecasting Seasonals and Trends by Exponentially Weighted Moving Averages",
+/// 1957.
+fn smooth(values: &[f64], factor: f64, trend_factor: f64) -> f64 {
     let (mut before, mut smoothed) = (0.0, values[0]);
     let mut trend = values[1] - values[0];
     for (i, value) in values.iter().enumerate().skip(1) {
@@ -514,5 +519,5 @@ fn smooth(values: &[f64], factor: f64, trend_factor: f64) -> Result<f64, QueryEr
         }
         (before, smoothed) = (smoothed, factor * value + (1.0 - factor) * (smoothed + trend));
     }
-    Ok(smoothed)
+    smoothed
 }

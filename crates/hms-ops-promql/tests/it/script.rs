@@ -139,7 +139,9 @@ fn load(head: &str, body: &[&str]) -> Read<Vec<(Labels, Vec<Sample>)>> {
     let (command, step) = head.split_once([' ', '\t']).ok_or("load needs a step")?;
     let step = length(step.trim())?;
     let mut loaded: Vec<(Labels, Vec<Sample>)> = Vec::new();
-    for line in body {
+    // Since when a counter has counted is nothing that the store takes.
+    let starts = |line: &str| line.split([' ', '\t']).next().is_some_and(|of| of.ends_with("@st"));
+    for line in body.iter().filter(|line| !starts(line)) {
         let (labels, values) = parse_series(line).map_err(|e| format!("{line}: {e}"))?;
         let at = |i: usize| instant(0) + step * i as u32;
         let values = values.into_iter().enumerate();
