@@ -35,7 +35,7 @@ pub(crate) fn call(
         Absent, AbsentOverTime, DayOfMonth, DayOfWeek, DayOfYear, DaysInMonth, HistogramAvg,
         HistogramCount, HistogramFraction, HistogramQuantile, HistogramQuantiles, HistogramStddev,
         HistogramStdvar, HistogramSum, Hour, LabelJoin, LabelReplace, Minute, Month, Sort,
-        SortByLabel, SortByLabelDesc, SortDesc, Timestamp, Vector, Year,
+        SortByLabel, SortByLabelDesc, SortDesc, StartTimestamp, Timestamp, Vector, Year,
     };
     if let Some(place) = args.iter().position(|arg| matches!(arg.op, Op::Window(_))) {
         let Op::Window(window) = &args[place].op else { unreachable!("it was just found") };
@@ -83,6 +83,8 @@ pub(crate) fn call(
             series.drop_name = true;
             sink(series)
         }),
+        // A sample has no start; so Prometheus answers, too, unless it is told to use starts.
+        StartTimestamp => evaluation.each(&args[0], grid, &mut |_| Ok(())),
         DayOfMonth | DayOfWeek | DayOfYear | DaysInMonth | Hour | Minute | Month | Year
             if args.is_empty() =>
         {

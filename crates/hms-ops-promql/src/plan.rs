@@ -364,7 +364,7 @@ impl Planner {
 fn is_constant(expr: &Expr) -> bool {
     use Function::{
         DayOfMonth, DayOfWeek, DayOfYear, DaysInMonth, Hour, Info, Minute, Month, PredictLinear,
-        Time, Timestamp, Year,
+        StartTimestamp, Time, Timestamp, Year,
     };
     match &expr.node {
         Node::Number(_) | Node::String(_) => true,
@@ -388,6 +388,7 @@ fn is_constant(expr: &Expr) -> bool {
                     | Minute
                     | Month
                     | PredictLinear
+                    | StartTimestamp
                     | Time
                     | Timestamp
                     | Year

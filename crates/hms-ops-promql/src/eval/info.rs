@@ -105,7 +105,10 @@ fn newest(candidates: &[Series], i: usize) -> Result<Option<&Series>, QueryError
     let mut newest: Option<(&Series, f64)> = None;
     for candidate in candidates {
         if candidate.points.histogram(i).is_some() {
-            return Err(QueryError::Failed("info sample should be float".to_owned()));
+            return Err(QueryError::Failed(format!(
+                "this should be an info metric, with float samples: {}",
+                braced(&candidate.labels)
+            )));
         }
         let at = candidate.points.floats[i];
         match newest {
