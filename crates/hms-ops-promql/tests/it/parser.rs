@@ -362,6 +362,96 @@ fn what_is_wrong_is_said_as_prometheus_says_it_and_where() {
 }
 
 #[test]
+fn words_of_the_language_are_names_where_they_can_be() {
+    for word in [
+        "and",
+        "anchored",
+        "avg",
+        "bottomk",
+        "by",
+        "count",
+        "count_values",
+        "end",
+        "fill",
+        "fill_left",
+        "fill_right",
+        "group",
+        "limit_ratio",
+        "limitk",
+        "max",
+        "max_of",
+        "min",
+        "min_of",
+        "offset",
+        "or",
+        "quantile",
+        "range",
+        "smoothed",
+        "start",
+        "stddev",
+        "stdvar",
+        "step",
+        "sum",
+        "topk",
+        "unless",
+        "without",
+    ] {
+        for query in [
+            word.to_owned(),
+            format!("{word}{{a=\"b\"}}"),
+            format!("rate({word}[5m])"),
+            format!("{word} + {word}"),
+            format!("{word} offset 1m"),
+            format!("{word} @ end()"),
+        ] {
+            assert!(parse(&query).is_ok(), "{query}: {:?}", parse(&query));
+        }
+    }
+    for word in [
+        "and",
+        "anchored",
+        "atan2",
+        "avg",
+        "bool",
+        "by",
+        "count",
+        "end",
+        "fill",
+        "fill_left",
+        "group",
+        "group_left",
+        "group_right",
+        "ignoring",
+        "limitk",
+        "max",
+        "max_of",
+        "min_of",
+        "offset",
+        "on",
+        "or",
+        "quantile",
+        "range",
+        "smoothed",
+        "start",
+        "step",
+        "sum",
+        "unless",
+    ] {
+        for query in [
+            format!("sum by ({word}) (a)"),
+            format!("a + on ({word}) b"),
+            format!("a + on () group_left ({word}, x) b"),
+            format!("a{{{word}=\"b\"}}"),
+        ] {
+            assert!(parse(&query).is_ok(), "{query}: {:?}", parse(&query));
+        }
+    }
+    for query in ["bool", "on", "ignoring", "group_left", "atan2"] {
+        assert!(parse(query).is_err(), "{query}");
+    }
+}
+
+#[test]
 fn operators_bind_as_in_prometheus() {
     for (query, grouped) in [
         ("a or b and c", "(a or (b and c))"),
