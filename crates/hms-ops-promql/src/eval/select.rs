@@ -287,16 +287,23 @@ impl Evaluation<'_> {
         let mut held = 0;
         self.source_of_each(window, |labels, drop_name, samples| {
             let end = window.when.of(grid.start);
-            let within = |t: i64| t > end.saturating_sub(window.range) && t <= end;
-            let floats = samples.times.iter().zip(&samples.values);
-            let floats = floats.map(|(t, v)| (*t, Value::Float(*v)));
-            let histograms = samples.histogram_times.iter().zip(&samples.histograms);
-            let histograms = histograms.map(|(t, h)| (*t, Value::Histogram(h.clone())));
-            let mut all: Vec<Sample> = floats
-                .chain(histograms)
-                .filter(|(t, _)| within(*t))
-                .map(|(t, value)| Sample { at: timestamp(t), value })
-                .collect();
+            let start = end.saturating_sub(window.range);
+            let within = |t: i64| t > start && t <= end;
+            let mut all: Vec<Sample> = match window.edges {
+                Some(_) if !samples.histograms.is_empty() => return Err(no_histograms()),
+                Some(edges) => at_edges(samples, (start, end), edges),
+                None => {
+                    let floats = samples.times.iter().zip(&samples.values);
+                    let floats = floats.map(|(t, v)| (*t, Value::Float(*v)));
+                    let histograms = samples.histogram_times.iter().zip(&samples.histograms);
+                    let histograms = histograms.map(|(t, h)| (*t, Value::Histogram(h.clone())));
+                    floats
+                        .chain(histograms)
+                        .filter(|(t, _)| within(*t))
+                        .map(|(t, value)| Sample { at: timestamp(t), value })
+                        .collect()
+                }
+            };
             all.sort_by_key(|sample| sample.at);
             held += all.len() as u64 * size_of::<Sample>() as u64;
             if held > self.limits.bytes {
@@ -314,6 +321,19 @@ impl Evaluation<'_> {
         matrix.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(Data::Matrix(matrix))
     }
+}
+
+/// The samples between both edges of a window, and what the series was at the edges themselves.
+fn at_edges(samples: &Samples, (start, end): (i64, i64), edges: Edges) -> Vec<Sample> {
+    let all = (&samples.times[..], &samples.values[..]);
+    let Some(window::Edged { left, right, within }) =
+        window::Edged::new(all, (start, end), edges, false)
+    else {
+        return Vec::new();
+    };
+    let sample = |(at, value): (i64, f64)| Sample { at: timestamp(at), value: value.into() };
+    let between = within.map(|i| (samples.times[i], samples.values[i]));
+    [(start, left)].into_iter().chain(between).chain([(end, right)]).map(sample).collect()
 }
 
 /// Calls `found` for each step at which the newest sample counts.

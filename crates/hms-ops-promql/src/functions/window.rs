@@ -2,6 +2,7 @@
 //!
 //! Source: <https://prometheus.io/docs/prometheus/latest/querying/functions/>, as of Prometheus 3.14.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use hms_ops_core::labels::Labels;
@@ -215,8 +216,8 @@ impl Call<'_> {
 
     /// How much it grew over the window, extrapolated to its edges; by the second if `is_rate`.
     fn rate(&self, w: &Window<'_>, is_counter: bool, is_rate: bool) -> Option<Point> {
-        if w.edges.is_some() {
-            return extended_rate(w, is_counter, is_rate).map(Point::Float);
+        if let Some(edges) = w.edges {
+            return extended_rate(w, edges, is_counter, is_rate).map(Point::Float);
         }
         if self.is_mixed(w) || w.len() < 2 {
             return None;
@@ -375,43 +376,62 @@ fn anchored_start(times: &[i64], start: i64) -> Option<usize> {
     (*times.last()? > start).then(|| times.partition_point(|t| *t <= start).saturating_sub(1))
 }
 
-/// How much it grew from edge to edge of the window, where samples beyond the edges say what it was
-/// there.
-fn extended_rate(w: &Window<'_>, is_counter: bool, is_rate: bool) -> Option<f64> {
-    let smoothed = w.edges == Some(Edges::Smoothed);
-    let (times, values) = (w.times, w.values);
-    let mut first = anchored_start(times, w.start)?;
-    let mut last = times.len() - 1;
-    if smoothed {
-        last = times.partition_point(|t| *t < w.end).min(last);
-        if times[last] <= w.start {
-            return None;
+/// What a series was at both edges of a window, as the samples beyond them say, and which samples lie
+/// between.
+pub(crate) struct Edged {
+    pub(crate) left: f64,
+    pub(crate) right: f64,
+    pub(crate) within: Range<usize>,
+}
+
+impl Edged {
+    /// From the samples of the window and those beyond; `None` where nothing is in the window.
+    pub(crate) fn new(
+        (times, values): (&[i64], &[f64]),
+        (start, end): (i64, i64),
+        edges: Edges,
+        is_counter: bool,
+    ) -> Option<Self> {
+        let smoothed = edges == Edges::Smoothed;
+        let mut first = anchored_start(times, start)?;
+        let mut last = times.len() - 1;
+        if smoothed {
+            last = times.partition_point(|t| *t < end).min(last);
+            if times[last] <= start {
+                return None;
+            }
         }
+        let between = |from: usize, at: i64| {
+            let (t0, t1) = (times[from], times[from + 1]);
+            let (mut v0, v1) = (values[from], values[from + 1]);
+            if is_counter && v1 < v0 {
+                v0 = 0.0;
+            }
+            v0 + (v1 - v0) * (at - t0) as f64 / (t1 - t0) as f64
+        };
+        let left = match smoothed && first < times.len() - 1 && times[first] < start {
+            true => between(first, start),
+            false => values[first],
+        };
+        let right = match smoothed && last > 0 && times[last] > end {
+            true => between(last - 1, end),
+            false => values[last],
+        };
+        // What lies at the edges is in `left` and `right` already.
+        first += usize::from(times[first] <= start);
+        let past = if times[last] >= end { last } else { last + 1 };
+        Some(Self { left, right, within: first..past.max(first) })
     }
-    let between = |from: usize, at: i64| {
-        let (t0, t1) = (times[from], times[from + 1]);
-        let (mut v0, v1) = (values[from], values[from + 1]);
-        if is_counter && v1 < v0 {
-            v0 = 0.0;
-        }
-        v0 + (v1 - v0) * (at - t0) as f64 / (t1 - t0) as f64
-    };
-    let left = match smoothed && first < times.len() - 1 && times[first] < w.start {
-        true => between(first, w.start),
-        false => values[first],
-    };
-    let right = match smoothed && last > 0 && times[last] > w.end {
-        true => between(last - 1, w.end),
-        false => values[last],
-    };
+}
+
+/// How much it grew from edge to edge of the window.
+fn extended_rate(w: &Window<'_>, edges: Edges, is_counter: bool, is_rate: bool) -> Option<f64> {
+    let span = (w.start, w.end);
+    let Edged { left, right, within } = Edged::new((w.times, w.values), span, edges, is_counter)?;
     let mut growth = right - left;
     if is_counter {
-        // What lies at the edges is in `left` and `right` already.
-        first += usize::from(times[first] <= w.start);
-        let end = if times[last] >= w.end { last } else { last + 1 };
         let mut before = left;
-        let within = values.get(first..end).unwrap_or_default();
-        for &value in within.iter().chain([&right]) {
+        for &value in w.values[within].iter().chain([&right]) {
             if value < before {
                 growth += before;
             }

@@ -11,7 +11,7 @@ use hms_ops_core::query::{Answer, Data, QueryEngine, QueryError, QueryOptions};
 use hms_ops_core::sample::{Sample, Value};
 use hms_ops_core::store::{MemoryStore, Store, StoreError};
 use hms_ops_core::time::{TimeRange, Timestamp};
-use hms_ops_promql::ast::{At, Expr, Node, VectorSelector};
+use hms_ops_promql::ast::{At, Expr, Node, Type, VectorSelector};
 use hms_ops_promql::{Engine, parse};
 use hms_ops_tsdb::{Durability, Tsdb};
 
@@ -260,8 +260,8 @@ async fn check(engine: &Engine, eval: &Eval) -> Result<(), String> {
 /// Whether a range query says the same at the same instant.
 fn has_range_form(eval: &Eval, query: &str) -> bool {
     let of_the_query = ["start()", "end()", "range()", "step()"];
-    let of_instants =
-        matches!(eval.data, Expected::Text(_) | Expected::Series { range: Some(_), .. });
+    let returns = parse(query).map(|expr| expr.returns());
+    let of_instants = matches!(returns, Ok(Type::RangeVector | Type::String));
     !of_instants && !eval.ordered && !of_the_query.iter().any(|word| query.contains(word))
 }
 
