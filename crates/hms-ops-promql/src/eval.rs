@@ -143,7 +143,7 @@ impl Evaluation<'_> {
             return Ok(());
         }
         match &step.op {
-            Op::Newest(newest) => self.newest(newest, grid, sink),
+            Op::Newest(newest) => self.newest(newest, step.span, grid, sink),
             Op::NewestTime(newest) => self.newest_time(newest, grid, sink),
             Op::Constant(of) => self.each(of, grid.first(), &mut |mut series| {
                 series.points = series.points.spread(grid.count);

@@ -32,7 +32,7 @@ mod trim;
 
 pub use self::buckets::{Bounds, Bucket, buckets};
 pub use self::quantile::{QuantileNote, average, fraction, quantile, stddev, stdvar};
-pub use self::rate::{Rate, instant_rate_of, is_reset, rate_of};
+pub use self::rate::{Rate, between, instant_rate_of, is_reset, rate_at_edges, rate_of};
 pub use self::sum::{Mean, Sum, add, reduce, sub};
 pub use self::text::{to_test_expression, to_text};
 pub use self::trim::{trim_lower, trim_upper};

@@ -8,8 +8,10 @@ use hms_ops_core::sample::{CounterReset, Histogram, Sample, Value};
 
 use super::column::{Column, Grid, Point, Series, timestamp};
 use super::{Evaluation, Sink};
-use crate::ast::Edges;
+use crate::ast::{self, Edges};
 use crate::functions::window;
+use crate::histogram;
+use crate::notice::Notice;
 use crate::plan::{Newest, Op, Source, Step, Window};
 
 /// The samples of one series, staleness markers left out.
@@ -77,9 +79,15 @@ impl Span {
 
 impl Evaluation<'_> {
     /// The newest sample of each series at each instant, unless it is too old or a staleness marker.
-    pub(super) fn newest(&self, of: &Newest, grid: Grid, sink: Sink<'_>) -> Result<(), QueryError> {
+    pub(super) fn newest(
+        &self,
+        of: &Newest,
+        span: ast::Span,
+        grid: Grid,
+        sink: Sink<'_>,
+    ) -> Result<(), QueryError> {
         if of.smoothed {
-            return self.smoothed(of, grid, sink);
+            return self.smoothed(of, span, grid, sink);
         }
         self.newest_of_each(of, |labels, samples| {
             let mut column = Column::empty(grid.count);
@@ -124,31 +132,54 @@ impl Evaluation<'_> {
     }
 
     /// What lies on the line between the samples before and after each instant.
-    fn smoothed(&self, of: &Newest, grid: Grid, sink: Sink<'_>) -> Result<(), QueryError> {
+    fn smoothed(
+        &self,
+        of: &Newest,
+        span: ast::Span,
+        grid: Grid,
+        sink: Sink<'_>,
+    ) -> Result<(), QueryError> {
         self.samples_of_each(of.slot, |labels, samples| {
-            if !samples.histograms.is_empty() {
-                return Err(no_histograms());
-            }
+            let metric = labels.name().unwrap_or_default();
             let mut column = Column::empty(grid.count);
-            let (times, values) = (&samples.times, &samples.values);
             for (i, at) in grid.times().enumerate() {
                 let at = of.when.of(at);
-                let after = times.partition_point(|t| *t <= at);
-                let before = after.checked_sub(1).filter(|b| times[*b] > at - of.lookback);
-                let next =
-                    (after < times.len() && times[after] <= at + of.lookback).then_some(after);
-                column.floats[i] = match (before, next) {
-                    (None, None) => continue,
-                    (Some(before), _) if times[before] == at => values[before],
-                    (Some(before), None) => values[before],
-                    // Nothing is known of the time before the first sample.
-                    (None, Some(_)) => continue,
-                    (Some(before), Some(next)) => {
-                        let passed = (at - times[before]) as f64;
-                        let between = (times[next] - times[before]) as f64;
-                        values[before] + (values[next] - values[before]) * passed / between
+                let floats = around(&samples.times, at, of.lookback);
+                let histograms = around(&samples.histogram_times, at, of.lookback);
+                let point = match (floats, histograms) {
+                    (None, None) => None,
+                    (Some((before, share)), None) => before.map(|before| {
+                        let value = |i: usize| samples.values[i];
+                        let grown = share.map(|s| (value(before + 1) - value(before)) * s);
+                        Point::Float(value(before) + grown.unwrap_or_default())
+                    }),
+                    (None, Some((None, _))) => None,
+                    (None, Some((Some(before), None))) => {
+                        Some(Point::Histogram(samples.histograms[before].clone()))
+                    }
+                    (None, Some((Some(before), Some(share)))) => {
+                        let [first, second] = [before, before + 1].map(|i| &*samples.histograms[i]);
+                        match histogram::between(first, second, share, false) {
+                            Ok(outcome) => {
+                                if outcome.reconciled_edges {
+                                    for during in ["subtraction", "addition"] {
+                                        self.notice(&Notice::ReconciledEdges { during }, span);
+                                    }
+                                }
+                                Some(outcome.histogram.into())
+                            }
+                            Err(_) => {
+                                self.notice(&Notice::MixedExponentialCustom { metric }, span);
+                                None
+                            }
+                        }
+                    }
+                    (Some(_), Some(_)) => {
+                        self.notice(&Notice::MixedFloatsHistograms { metric }, span);
+                        None
                     }
                 };
+                column.set(i, point);
             }
             sink(Series { labels: labels.clone(), drop_name: false, points: column })
         })
@@ -238,9 +269,6 @@ impl Evaluation<'_> {
                 Some(Edges::Anchored) => (window.lookback, 0),
                 Some(Edges::Smoothed) => (window.lookback, window.lookback),
             };
-            if window.edges.is_some() && !samples.histograms.is_empty() {
-                return Err(no_histograms());
-            }
             let (mut floats, mut histograms) = (Span::default(), Span::default());
             for (i, at) in grid.times().enumerate() {
                 let end = window.when.of(at);
@@ -334,6 +362,22 @@ fn at_edges(samples: &Samples, (start, end): (i64, i64), edges: Edges) -> Vec<Sa
     let sample = |(at, value): (i64, f64)| Sample { at: timestamp(at), value: value.into() };
     let between = within.map(|i| (samples.times[i], samples.values[i]));
     [(start, left)].into_iter().chain(between).chain([(end, right)]).map(sample).collect()
+}
+
+/// The last of `times` up to `at`, and how far it is from there to the next one, if there is one and
+/// `at` is not reached exactly; no further away than `lookback`. `None` when nothing is so near.
+fn around(times: &[i64], at: i64, lookback: i64) -> Option<(Option<usize>, Option<f64>)> {
+    let after = times.partition_point(|t| *t <= at);
+    let before = after.checked_sub(1).filter(|before| times[*before] > at - lookback);
+    let next = times.get(after).filter(|next| **next <= at + lookback);
+    let share = match (before, next) {
+        (None, None) => return None,
+        (Some(before), Some(next)) if times[before] < at => {
+            Some((at - times[before]) as f64 / (next - times[before]) as f64)
+        }
+        _ => None,
+    };
+    Some((before, share))
 }
 
 /// Calls `found` for each step at which the newest sample counts.

@@ -216,11 +216,16 @@ impl Call<'_> {
 
     /// How much it grew over the window, extrapolated to its edges; by the second if `is_rate`.
     fn rate(&self, w: &Window<'_>, is_counter: bool, is_rate: bool) -> Option<Point> {
-        if let Some(edges) = w.edges {
-            return extended_rate(w, edges, is_counter, is_rate).map(Point::Float);
-        }
-        if self.is_mixed(w) || w.len() < 2 {
+        if self.is_mixed(w) {
             return None;
+        }
+        match w.edges {
+            Some(edges) if w.histograms.is_empty() => {
+                return extended_rate(w, edges, is_counter, is_rate).map(Point::Float);
+            }
+            Some(edges) => return self.histogram_rate_at_edges(w, edges, is_counter, is_rate),
+            None if w.len() < 2 => return None,
+            None => {}
         }
         if let [first, .., last] = w.values {
             let mut growth = last - first;
@@ -245,6 +250,28 @@ impl Call<'_> {
     fn histogram_growth(&self, w: &Window<'_>, is_counter: bool) -> Option<Histogram> {
         let growth = histogram::rate_of(w.histograms, is_counter);
         self.grown(w, growth.transpose()?)
+    }
+
+    /// How much it grew from edge to edge of the window; by the second if `is_rate`.
+    fn histogram_rate_at_edges(
+        &self,
+        w: &Window<'_>,
+        edges: Edges,
+        is_counter: bool,
+        is_rate: bool,
+    ) -> Option<Point> {
+        let smoothed = edges == Edges::Smoothed;
+        let times = w.histogram_times;
+        let (first, last) = edge_samples(times, (w.start, w.end), smoothed)?;
+        let share = |from: usize, at: i64| {
+            (at - times[from]) as f64 / (times[from + 1] - times[from]) as f64
+        };
+        let left = (smoothed && times[first] < w.start).then(|| share(first, w.start));
+        let right =
+            (smoothed && times[last] > w.end && last > first).then(|| share(last - 1, w.end));
+        let growth = histogram::rate_at_edges(&w.histograms[first..=last], left, right, is_counter);
+        let growth = self.grown(w, growth)?;
+        Some(if is_rate { histogram::divide(&growth, w.seconds()) } else { growth }.into())
     }
 
     /// By how much histograms grew, with the notices that belong to it.
@@ -320,8 +347,17 @@ impl Call<'_> {
     ) -> Option<Point> {
         let mut w = *w;
         if w.edges == Some(Edges::Anchored) {
-            let from = anchored_start(w.times, w.start)?;
-            (w.times, w.values) = (&w.times[from..], &w.values[from..]);
+            let all = || w.times.iter().chain(w.histogram_times).copied();
+            if all().all(|t| t <= w.start) {
+                return None;
+            }
+            // From the last sample before the window on, whether float or histogram.
+            let anchor = all().filter(|t| *t <= w.start).max().unwrap_or(w.start);
+            let floats = w.times.partition_point(|t| *t < anchor);
+            let histograms = w.histogram_times.partition_point(|t| *t < anchor);
+            (w.times, w.values) = (&w.times[floats..], &w.values[floats..]);
+            w.histogram_times = &w.histogram_times[histograms..];
+            w.histograms = &w.histograms[histograms..];
         }
         let mut before = None;
         let mut count = 0.0;
@@ -376,6 +412,19 @@ fn anchored_start(times: &[i64], start: i64) -> Option<usize> {
     (*times.last()? > start).then(|| times.partition_point(|t| *t <= start).saturating_sub(1))
 }
 
+/// Which samples are at the edges of a window or next to them; `None` where nothing is in it.
+fn edge_samples(times: &[i64], (start, end): (i64, i64), smoothed: bool) -> Option<(usize, usize)> {
+    let first = anchored_start(times, start)?;
+    let mut last = times.len() - 1;
+    if smoothed {
+        last = times.partition_point(|t| *t < end).min(last);
+        if times[last] <= start || times[first] > end {
+            return None;
+        }
+    }
+    Some((first, last))
+}
+
 /// What a series was at both edges of a window, as the samples beyond them say, and which samples lie
 /// between.
 pub(crate) struct Edged {
@@ -393,14 +442,7 @@ impl Edged {
         is_counter: bool,
     ) -> Option<Self> {
         let smoothed = edges == Edges::Smoothed;
-        let mut first = anchored_start(times, start)?;
-        let mut last = times.len() - 1;
-        if smoothed {
-            last = times.partition_point(|t| *t < end).min(last);
-            if times[last] <= start {
-                return None;
-            }
-        }
+        let (mut first, last) = edge_samples(times, (start, end), smoothed)?;
         let between = |from: usize, at: i64| {
             let (t0, t1) = (times[from], times[from + 1]);
             let (mut v0, v1) = (values[from], values[from + 1]);

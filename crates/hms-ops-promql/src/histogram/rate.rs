@@ -4,8 +4,8 @@ use std::borrow::Borrow;
 
 use hms_ops_core::sample::{CounterReset, Histogram};
 
-use super::sum::{Running, common_edges, outside, reduced, regroup, widened};
-use super::{CUSTOM, Incompatible};
+use super::sum::{Running, add, common_edges, outside, reduced, regroup, sub, widened};
+use super::{CUSTOM, Incompatible, Outcome, merge_resets, scale};
 
 /// By how much a series of histograms went up.
 ///
@@ -118,6 +118,100 @@ pub fn instant_rate_of(
         not_a_gauge: !is_rate && gauges.contains(&false),
         reconciled_in_subtraction: outcome.reconciled_edges,
         reconciled_in_addition: false,
+    })
+}
+
+/// From edge to edge of a window: the last of `samples` less the first, and for counters with what was
+/// lost in resets between them. Where an edge lies between two samples, `left` says how far it is from
+/// the first to the second, and `right` from the last but one to the last.
+///
+/// # Errors
+///
+/// [`Incompatible`], even when a counter was reset.
+pub fn rate_at_edges<H: Borrow<Histogram>>(
+    samples: &[H],
+    left: Option<f64>,
+    right: Option<f64>,
+    is_counter: bool,
+) -> Result<Rate, Incompatible> {
+    let all = || samples.iter().map(Borrow::borrow);
+    let (Some(first), Some(last)) = (all().next(), all().next_back()) else {
+        return Err(Incompatible);
+    };
+    if all().any(|h| (h.schema == CUSTOM) != (first.schema == CUSTOM)) {
+        return Err(Incompatible);
+    }
+    let is_gauge = |h: &Histogram| h.reset == CounterReset::Gauge;
+    let mut reconciled = false;
+    let mut at = |share: Option<f64>, from: usize, sample: &Histogram| match share {
+        None => Ok(sample.clone()),
+        Some(share) => {
+            let [before, after] = [from, from + 1].map(|i| samples[i].borrow());
+            let outcome = between(before, after, share, is_counter)?;
+            reconciled |= outcome.reconciled_edges;
+            Ok(outcome.histogram)
+        }
+    };
+    let start = at(left, 0, first)?;
+    let end = at(right, samples.len().saturating_sub(2), last)?;
+    let mut increase = Running::<f64>::from(&end);
+    increase.include(&start, |n| -n)?;
+    let in_subtraction = std::mem::take(&mut increase.reconciled_edges);
+    if is_counter {
+        let (mut before, mut rest) = (&start, &samples[1..]);
+        if left.is_some()
+            && let Some(second) = rest.first().map(Borrow::borrow)
+            && is_reset(second, first)
+        {
+            // What is at the left edge has begun from zero already.
+            (before, rest) = (second, &rest[1..]);
+        }
+        if let [rest @ .., _] = rest {
+            // The last is at the right edge, or it says what is there.
+            for now in rest.iter().map(Borrow::borrow).chain([&end]) {
+                if is_reset(now, before) {
+                    increase.include(before, |n| n)?;
+                }
+                before = now;
+            }
+        }
+    }
+    let outcome = increase.finish(|n| n);
+    Ok(Rate {
+        histogram: Histogram { reset: CounterReset::Gauge, ..outcome.histogram },
+        not_a_counter: is_counter && all().any(is_gauge),
+        not_a_gauge: !(is_counter || is_gauge(&start) && is_gauge(&end)),
+        reconciled_in_subtraction: reconciled || in_subtraction,
+        reconciled_in_addition: reconciled || outcome.reconciled_edges,
+    })
+}
+
+/// What lies on the line between two histograms of one series, a `share` of the way. A counter that was
+/// reset between them begins at zero.
+///
+/// # Errors
+///
+/// [`Incompatible`], even when a counter was reset.
+pub fn between(
+    before: &Histogram,
+    after: &Histogram,
+    share: f64,
+    is_counter: bool,
+) -> Result<Outcome, Incompatible> {
+    if (before.schema == CUSTOM) != (after.schema == CUSTOM) {
+        return Err(Incompatible);
+    }
+    if is_counter && is_reset(after, before) {
+        let histogram = scale(after, share);
+        return Ok(Outcome { histogram, reconciled_edges: false, conflicting_resets: false });
+    }
+    let growth = sub(after, before)?;
+    let sum = add(&scale(&growth.histogram, share), before)?;
+    let reset = merge_resets(before.reset, after.reset).0;
+    Ok(Outcome {
+        histogram: Histogram { reset, ..sum.histogram },
+        reconciled_edges: growth.reconciled_edges || sum.reconciled_edges,
+        conflicting_resets: false,
     })
 }
 
