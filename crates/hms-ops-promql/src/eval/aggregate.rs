@@ -103,11 +103,14 @@ impl Evaluation<'_> {
         sink: Sink<'_>,
     ) -> Result<(), QueryError> {
         let q = self.scalar(param, grid)?;
-        // Of many that are wrong, the most wrong ones are told.
-        let nan = q.iter().copied().find(|q| q.is_nan());
+        // Of many that are wrong, the most wrong ones are told; beside NaN, nothing is more wrong.
         let most = q.iter().copied().reduce(f64::max).filter(|most| *most > 1.0);
         let least = q.iter().copied().reduce(f64::min).filter(|least| *least < 0.0);
-        for q in [nan, most, least].into_iter().flatten() {
+        let wrong = match q.iter().copied().find(|q| q.is_nan()) {
+            Some(nan) => [Some(nan), None],
+            None => [most, least],
+        };
+        for q in wrong.into_iter().flatten() {
             self.notice(&Notice::BadQuantile(q), param.span);
         }
         let kept = self.keep(of, grid)?;
