@@ -13,8 +13,9 @@ use crate::core::registry::Registry;
 use crate::core::span_store::SpanStore;
 use crate::core::store::Store;
 use crate::tick::Exporter;
-use crate::{Error, Ops, page, prometheus, remote, runbooks, storage, traffic, webhooks};
+use crate::{Error, Ops, admin, prometheus, remote, runbooks, storage, traffic, webhooks};
 use hms_ops_collect::scrape::Target;
+use hms_ops_promql::EngineOptions;
 
 /// Says what an [`Ops`] is made of; each part has a default.
 #[derive(Debug)]
@@ -35,7 +36,8 @@ pub struct OpsBuilder {
     pub(crate) notifiers: Vec<Arc<dyn Notifier>>,
     pub(crate) traffic: traffic::Options,
     pub(crate) runbooks: runbooks::Options,
-    pub(crate) page: page::Options,
+    pub(crate) admin: admin::Options,
+    pub(crate) query_limits: EngineOptions,
     pub(crate) metrics: Option<String>,
     pub(crate) config_text: String,
     pub(crate) exporter: Option<Box<dyn Exporter>>,
@@ -62,7 +64,8 @@ impl OpsBuilder {
             notifiers: vec![Arc::new(hms_ops_alert::notify::LogNotifier)],
             traffic: traffic::Options::default(),
             runbooks: runbooks::Options::default(),
-            page: page::Options::default(),
+            admin: admin::Options::default(),
+            query_limits: EngineOptions::default(),
             metrics: None,
             config_text: String::new(),
             exporter: None,
@@ -158,6 +161,14 @@ impl OpsBuilder {
         self
     }
 
+    /// Limits what the queries of people may use: those of the page and of Prometheus' API. Rules and
+    /// runbooks have turns of their own.
+    #[must_use]
+    pub fn query_limits(mut self, limits: EngineOptions) -> Self {
+        self.query_limits = limits;
+        self
+    }
+
     /// Makes [`Ops::is_shutting_down`] true at SIGINT and SIGTERM (Ctrl-C elsewhere). From then on
     /// the process no longer ends at these signals by itself: the program must see it and end.
     #[must_use]
@@ -189,9 +200,7 @@ impl OpsBuilder {
         self.remote = self.remote.configure(config).map_err(Error::setup)?;
         self.traffic = self.traffic.configure(config).map_err(Error::setup)?;
         self.runbooks = self.runbooks.configure(config).map_err(Error::setup)?;
-        if let Some(address) = &config.file.listen.admin {
-            self.page.listen(address);
-        }
+        self.admin = self.admin.configure(config).map_err(Error::setup)?;
         self.metrics = config.file.listen.metrics.clone().or(self.metrics);
         self.config_text.clone_from(&config.text);
         Ok(self)

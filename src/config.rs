@@ -18,6 +18,10 @@ use crate::core::name::Service;
 ///
 /// [listen]
 /// admin = "127.0.0.1:9110"        # page, API, spans
+/// # Off loopback; or on it, if not everybody there may ask:
+/// # admin_token_file = "admin.token"        # at least 16 characters
+/// # admin_tls = "terminated-upstream"       # by a proxy before it
+/// # admin_hosts = ["ops.example.org"]       # as that proxy is called
 /// metrics = "127.0.0.1:9111"      # /metrics of this process
 ///
 /// [store]
@@ -100,8 +104,15 @@ pub(crate) struct File {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(
+    not(any(feature = "api-prometheus", feature = "dashboard")),
+    allow(dead_code, reason = "nothing is served to people")
+)]
 pub(crate) struct Listen {
     pub(crate) admin: Option<String>,
+    pub(crate) admin_token_file: Option<toml::Spanned<PathBuf>>,
+    pub(crate) admin_tls: Option<toml::Spanned<String>>,
+    pub(crate) admin_hosts: Vec<String>,
     pub(crate) metrics: Option<String>,
 }
 
@@ -277,6 +288,7 @@ impl Config {
 
     /// Parts that this build may lack check their own tables.
     fn check_parts(&self) -> Result<(), ConfigError> {
+        crate::admin::Options::default().configure(self).map(|_| ())?;
         crate::storage::Options::default().configure(self).map(|_| ())?;
         crate::prometheus::Options::default().configure(self).map(|_| ())?;
         crate::remote::Options::default().configure(self).map(|_| ())?;
@@ -322,6 +334,8 @@ impl Config {
     /// A path in the file, which is relative to the file.
     #[cfg_attr(
         not(any(
+            feature = "api-prometheus",
+            feature = "dashboard",
             feature = "notify-webhook",
             feature = "prometheus-config",
             feature = "store-prometheus",

@@ -17,10 +17,10 @@ pub enum Error {
 
     /// The page and its actions would be open to the network.
     #[error(
-        "{address} would open the dashboard to the network; bind it to 127.0.0.1 and put a proxy \
-         before it that controls access and asks for it as localhost"
+        "{address} would open the page, its actions and the API to the network: [listen] needs \
+         {missing} too, or `admin` an address of loopback, such as 127.0.0.1:9110"
     )]
-    Exposed { address: SocketAddr },
+    Exposed { address: SocketAddr, missing: &'static str },
 
     /// A part could not be set up.
     #[error("{0}")]

@@ -31,6 +31,11 @@ mod entry;
 mod error;
 mod listen;
 
+#[cfg(any(feature = "api-prometheus", feature = "dashboard"))]
+mod admin;
+#[cfg(all(feature = "alert", not(any(feature = "api-prometheus", feature = "dashboard"))))]
+#[path = "admin/absent.rs"]
+mod admin;
 #[cfg(feature = "api-prometheus")]
 mod api;
 #[cfg(all(feature = "dashboard", not(feature = "api-prometheus")))]
@@ -52,9 +57,9 @@ mod feed;
 mod no_sandbox;
 #[cfg(feature = "alert")]
 mod ops;
-#[cfg(all(feature = "alert", feature = "dashboard"))]
+#[cfg(feature = "dashboard")]
 mod page;
-#[cfg(all(feature = "alert", not(feature = "dashboard")))]
+#[cfg(all(feature = "api-prometheus", not(feature = "dashboard")))]
 #[path = "page/absent.rs"]
 mod page;
 #[cfg(all(feature = "alert", feature = "prometheus-config"))]
@@ -62,7 +67,7 @@ mod prometheus;
 #[cfg(all(feature = "alert", not(feature = "prometheus-config")))]
 #[path = "prometheus/absent.rs"]
 mod prometheus;
-#[cfg(feature = "dashboard")]
+#[cfg(any(feature = "api-prometheus", feature = "dashboard"))]
 mod ready;
 #[cfg(all(feature = "alert", feature = "store-prometheus"))]
 mod remote;

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use hms_ops_alert::{Engine, Outbox};
 use hms_ops_collect::scrape::{ActiveTarget, DroppedTarget, Scraper, Target, TargetStatus};
+use hms_ops_promql::EngineOptions;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::admin::Admin;
 use crate::builder::OpsBuilder;
 use crate::config::Declared;
 use crate::control::OpsControl;
@@ -29,7 +31,6 @@ use crate::core::span_store::{MemorySpanStore, SpanStore};
 use crate::core::store::Store;
 use crate::core::time::Timestamp;
 use crate::evidence::ScrapedEvidence;
-use crate::page::Page;
 use crate::prometheus::{Found, Jobs};
 use crate::remote::Remote;
 use crate::runbooks::Runbooks;
@@ -63,7 +64,7 @@ pub struct Ops {
     runbooks: Arc<Runbooks>,
     traffic: Traffic,
     control: Arc<dyn Control>,
-    page: Page,
+    admin: Admin,
     spans: spans::Collecting,
     alerts: watch::Receiver<Vec<AlertStatus>>,
     metrics_address: Option<SocketAddr>,
@@ -128,12 +129,13 @@ impl Ops {
             declared.iter().map(|(metric, _)| metric.clone()).collect(),
         ));
         let traffic = builder.traffic.start(journal.clone(), evidence).await?;
-        // Two engines: what people ask never waits in line before what alerts and runbooks ask.
-        let [queries, asked] = [(); 2].map(|()| -> Arc<dyn QueryEngine> {
-            Arc::new(hms_ops_promql::Engine::new(store.clone()))
+        // An engine each: a rule never waits in line behind a runbook, nor either behind people.
+        let limits = [EngineOptions::default(), EngineOptions::default(), builder.query_limits];
+        let [of_rules, of_runbooks, of_people] = limits.map(|limits| -> Arc<dyn QueryEngine> {
+            Arc::new(hms_ops_promql::Engine::with_options(store.clone(), limits))
         });
         let runbooks =
-            builder.runbooks.start(journal.clone(), queries.clone(), traffic.control()).await?;
+            builder.runbooks.start(journal.clone(), of_runbooks, traffic.control()).await?;
         let runbooks = Arc::new(runbooks);
         let outbox = Arc::new(Outbox::start(journal.clone(), builder.notifiers));
         let control: Arc<dyn Control> =
@@ -159,7 +161,7 @@ impl Ops {
             own_service: builder.service.clone(),
             registry: registry.clone(),
             store: store.clone(),
-            queries: queries.clone(),
+            queries: of_rules,
             journal: journal.clone(),
             outbox: outbox.clone(),
             runbooks: runbooks.clone(),
@@ -193,7 +195,7 @@ impl Ops {
             budgets: Box::new(budgets),
             alerts: alerts_seen.clone(),
             services,
-            queries: asked,
+            queries: of_people,
             metadata,
             rules: rules_seen,
             targets: Targets { scraper: scraper.clone(), found: jobs.found().clone() },
@@ -202,7 +204,7 @@ impl Ops {
             started: clock.now(),
         };
         let tolerate = Tolerate { listeners: !builder.require_listeners, registry: &registry };
-        let page = tolerate.or_none(builder.page.start(shown).await)?.unwrap_or_default();
+        let admin = tolerate.or_none(builder.admin.start(shown).await)?.unwrap_or_default();
 
         let asked = watch::Sender::new(false);
         let (stop, stopped) = watch::channel(false);
@@ -230,7 +232,7 @@ impl Ops {
             runbooks,
             traffic,
             control,
-            page,
+            admin,
             spans: collecting,
             alerts: alerts_seen,
             metrics_address,
@@ -255,9 +257,9 @@ impl Ops {
         self.registry.gauge(name)
     }
 
-    /// Where the page is, if it is served.
-    pub fn dashboard_address(&self) -> Option<SocketAddr> {
-        self.page.address()
+    /// Where the page and the APIs are, if they are served.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.address()
     }
 
     /// Where `/metrics` is, if it is served.
@@ -336,7 +338,7 @@ impl Ops {
         drop(self.control);
         // Together: a run that is cancelled waits for its shift, which ends when traffic does.
         tokio::join!(self.runbooks.shutdown(), self.traffic.shutdown());
-        self.page.shutdown().await;
+        self.admin.shutdown().await;
         self.spans.shutdown().await;
         self.scraper.set_targets([]).await;
         self.jobs.shutdown().await;
@@ -390,7 +392,7 @@ impl Tolerate<'_> {
 
 /// What the page shows, and the API beside it.
 #[cfg_attr(
-    not(feature = "api-prometheus"),
+    not(all(feature = "api-prometheus", feature = "dashboard")),
     expect(dead_code, reason = "there is no page, or less beside it")
 )]
 pub(crate) struct Shown {

@@ -176,6 +176,7 @@ impl Ticker {
             let at = on_the_grid(last, self.journal.clock().now());
             last = Some(at);
             self.tick(at).await;
+            self.registry.counter("hms_ops_ticks_total").increment(1);
         }
     }
 

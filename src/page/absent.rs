@@ -1,36 +1,22 @@
 //! A build without a page.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 
-use crate::Error;
+use axum::Router;
+
 use crate::ops::Shown;
 
-/// What the builder was told about the page.
-#[derive(Debug, Default)]
-pub(crate) struct Options {
-    address: Option<String>,
-}
-
-impl Options {
-    pub(crate) fn listen(&mut self, address: &str) {
-        self.address = Some(address.to_owned());
-    }
-
-    pub(crate) async fn start(self, _shown: Shown) -> Result<Page, Error> {
-        match self.address {
-            Some(_) => Err(Error::setup("a dashboard needs the feature `dashboard`")),
-            None => Ok(Page),
-        }
-    }
-}
-
 /// No page.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Page;
 
 impl Page {
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
-        None
+    pub(crate) fn start(_shown: &Arc<Shown>) -> Self {
+        Self
+    }
+
+    pub(crate) fn router(&self) -> Router {
+        Router::new()
     }
 
     pub(crate) async fn shutdown(self) {}

@@ -79,7 +79,7 @@ async fn a_busy_port_costs_the_page_and_not_the_service() {
     ops.shutdown(SECOND).await.unwrap();
     let error = builder().require_listeners().start().await.unwrap_err().to_string();
     assert!(
-        error.starts_with(&format!("cannot listen on {address} for the dashboard: ")),
+        error.starts_with(&format!("cannot listen on {address} for the admin listener: ")),
         "{error}"
     );
 }
@@ -88,7 +88,10 @@ async fn a_busy_port_costs_the_page_and_not_the_service() {
 async fn the_page_answers_on_loopback_only_and_to_its_own_name_only() {
     let builder = Ops::builder().registry(Registry::new());
     let error = builder.dashboard("0.0.0.0:0").start().await.unwrap_err().to_string();
-    assert!(error.contains("would open the dashboard to the network"), "{error}");
+    assert!(
+        error.contains("would open the page, its actions and the API to the network"),
+        "{error}"
+    );
 
     let ops = Ops::builder().registry(Registry::new()).service("claims").dashboard("127.0.0.1:0");
     let ops = ops.start().await.unwrap();

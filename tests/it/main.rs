@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[cfg(any(feature = "api-prometheus", feature = "dashboard"))]
+mod access;
 #[cfg(feature = "api-prometheus")]
 mod api;
 mod control;
@@ -14,5 +16,7 @@ mod history;
 mod ledger_away;
 #[cfg(feature = "store-prometheus")]
 mod remote;
+#[cfg(feature = "api-prometheus")]
+mod storm;
 
 hms_ops::test_entry!();
