@@ -1,6 +1,7 @@
 //! Queries never delay the alert tick.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use hms_ops::Ops;
@@ -11,15 +12,14 @@ use hms_ops::core::store::Store;
 use hms_ops::core::time::Timestamp;
 use hms_ops::promql::EngineOptions;
 use serde_json::Value;
-use tokio::task::JoinSet;
-
-use crate::embedded::get;
 
 const SERIES: usize = 4000;
 /// Of each series, a minute apart.
 const SAMPLES: i64 = 30;
 /// What one query may hold, and how many may at once.
-const BUDGET: (u64, usize) = (16 << 20, 2);
+const BUDGET: (u64, usize) = (8 << 20, 2);
+/// How many wait, besides.
+const WAITING: usize = 16;
 /// Requests that arrive together, and ticks that must pass meanwhile.
 const AT_ONCE: usize = 50;
 const TICKS: u64 = 3;
@@ -50,24 +50,35 @@ fn peak() -> Option<u64> {
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib << 10)
 }
 
-/// A heavy query, instant or range; its answer is what Prometheus' clients understand.
-async fn ask(address: SocketAddr, number: usize, end: Timestamp) -> u16 {
+/// A heavy query, instant or range; its answer is what Prometheus' clients understand. On a thread of
+/// its own, as a client in another process is, and without keeping the answer.
+fn ask(address: SocketAddr, number: usize, end: Timestamp) -> u16 {
     let every = "%7B__name__%3D~%22.%2B%22%7D";
     let end = end.as_millis() / 1000;
     let query = match number % 2 {
         0 => format!("query?query={every}&time={end}"),
         _ => format!("query_range?query={every}&start={}&end={end}&step=60", end - 1740),
     };
-    let answer = get(address, &format!("GET /api/v1/{query} HTTP/1.0\r\nhost: {address}")).await;
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET /api/v1/{query} HTTP/1.0\r\nhost: {address}\r\n\r\n").unwrap();
+    let (mut start, mut length, mut buffer) = (Vec::new(), 0, [0; 65_536]);
+    loop {
+        match stream.read(&mut buffer).unwrap() {
+            0 => break,
+            read if start.len() < 4096 => start.extend_from_slice(&buffer[..read]),
+            read => length += read,
+        }
+    }
+    let answer = String::from_utf8_lossy(&start);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let body: Value = serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {head}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     match status {
         200 => {
-            assert_eq!(body["status"], "success");
-            assert!(body["data"]["result"].as_array().unwrap().len() >= SERIES);
+            assert!(body.starts_with("{\"status\":\"success\""), "{answer}");
+            assert!(start.len() + length > SERIES * 50, "{} bytes", start.len() + length);
         }
         503 => {
+            let body: Value = serde_json::from_str(body).unwrap();
             assert_eq!(body["status"], "error");
             let kind = body["errorType"].as_str().unwrap();
             assert!(["unavailable", "timeout"].contains(&kind), "{body}");
@@ -83,7 +94,7 @@ async fn fifty_heavy_queries_at_once_are_answered_or_refused_and_no_tick_is_late
     let now = hms_ops::core::clock::Clock::now(&hms_ops::core::clock::SystemClock);
     let registry = Registry::new();
     let (bytes, at_once) = BUDGET;
-    let limits = EngineOptions { bytes, at_once, waiting: 16, ..EngineOptions::default() };
+    let limits = EngineOptions { bytes, at_once, waiting: WAITING, ..EngineOptions::default() };
     let ops = Ops::builder().service("claims").registry(registry.clone()).query_limits(limits);
     let ops = ops.admin("127.0.0.1:0").start().await.unwrap();
     let address = ops.admin_address().unwrap();
@@ -93,11 +104,11 @@ async fn fifty_heavy_queries_at_once_are_answered_or_refused_and_no_tick_is_late
     let mut answered = [0; 2];
     // A wave at least, and as many as it takes to have one under way at each of the ticks.
     while answered[0] == 0 || counter(&registry, "hms_ops_ticks_total") < first + TICKS {
-        let mut wave = JoinSet::new();
-        for number in 0..AT_ONCE {
-            wave.spawn(ask(address, number, now));
-        }
-        for status in wave.join_all().await {
+        let wave: Vec<_> = (0..AT_ONCE)
+            .map(|n| tokio::task::spawn_blocking(move || ask(address, n, now)))
+            .collect();
+        for request in wave {
+            let status = request.await.unwrap();
             answered[usize::from(status != 200)] += 1;
         }
     }
@@ -108,9 +119,9 @@ async fn fifty_heavy_queries_at_once_are_answered_or_refused_and_no_tick_is_late
     assert_eq!(counter(&registry, "hms_ops_skipped_ticks_total"), 0);
     assert_eq!(counter(&registry, "hms_ops_tick_failures_total"), 0);
     if let (Some(before), Some(after)) = (before, peak()) {
-        // The readers of this test hold whole answers, in text and as JSON.
-        let ours = bytes * at_once as u64;
-        println!("peak grew by {} MiB, budget {} MiB", (after - before) >> 20, ours >> 20);
+        let (grown, budget) = (after - before, bytes * (at_once + WAITING) as u64);
+        println!("the peak grew by {} MiB, the budget is {} MiB", grown >> 20, budget >> 20);
+        assert!(grown < budget, "{grown} bytes of {budget}");
     }
     ops.shutdown(Duration::ZERO).await.unwrap();
 }
