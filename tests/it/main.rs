@@ -14,6 +14,8 @@ mod healing;
 #[cfg(feature = "store-tsdb")]
 mod history;
 mod ledger_away;
+#[cfg(feature = "api-prometheus")]
+mod peers;
 #[cfg(feature = "store-prometheus")]
 mod remote;
 #[cfg(feature = "api-prometheus")]
