@@ -24,6 +24,7 @@ mod form;
 mod json;
 mod look_up;
 mod query;
+mod syntax;
 
 pub use failure::{Failure, Kind};
 pub use form::Form;
@@ -44,6 +45,7 @@ const MAX_REQUESTS: usize = 128;
 /// | `/api/v1/query_exemplars` | single observations behind the series of a query |
 /// | `/api/v1/metadata` | what metrics are |
 /// | `/api/v1/format_query` | a query, well set |
+/// | `/api/v1/parse_query` | its syntax tree |
 /// | `/federate` | the newest sample of each series, for another Prometheus |
 ///
 /// Who may ask is the business of the listener. Forms have at most 1 MiB; more than
@@ -116,6 +118,7 @@ impl Api {
             .route("/api/v1/label/{name}/values", get(look_up::label_values))
             .route("/api/v1/metadata", get(look_up::metadata))
             .route("/api/v1/format_query", get(query::format).post(query::format))
+            .route("/api/v1/parse_query", get(syntax::parse_query).post(syntax::parse_query))
             .route("/federate", get(federate::federate))
             .with_state(shared)
     }
