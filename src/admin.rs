@@ -34,9 +34,15 @@ pub(crate) struct Options {
     token_file: Option<PathBuf>,
     behind_tls: bool,
     hosts: Vec<String>,
+    may_reload: bool,
 }
 
 impl Options {
+    /// Whether a request may have the config read again.
+    pub(crate) fn may_reload(&self) -> bool {
+        self.may_reload
+    }
+
     pub(crate) fn configure(mut self, config: &Config) -> Result<Self, ConfigError> {
         let said = &config.file.listen;
         self.address = said.admin.clone().or(self.address);
@@ -54,6 +60,7 @@ impl Options {
             }
             self.behind_tls = true;
         }
+        self.may_reload |= said.admin_reload;
         self.hosts.extend(said.admin_hosts.iter().cloned());
         Ok(self)
     }
@@ -87,7 +94,7 @@ impl Options {
             .merge(otlp::metrics_router(store.clone(), metadata))
             .merge(remote::router(store, Arc::new(writer)))
             .merge(page.router())
-            .merge(ready::router(shown.store.clone()))
+            .merge(ready::router(&shown))
             .merge(api::router(&shown))
             .layer(from_fn_with_state(Arc::new(access), access::check));
         let service = TowerToHyperService::new(routes);

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hms_ops_promql::http::{Api, Failure, Form, Kind};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 mod rules;
 mod secrets;
@@ -41,6 +41,13 @@ struct Shared {
     counting: Semaphore,
 }
 
+impl Shared {
+    fn counting(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        let busy = "series are being counted already; ask again later";
+        self.counting.try_acquire().map_err(|_| Failure::new(Kind::Unavailable, busy))
+    }
+}
+
 /// The routes: those over any store, and those that need this engine.
 pub(crate) fn router(shown: &Arc<Shown>) -> Router {
     let store = Api::new(shown.queries.clone(), shown.store.clone())
@@ -51,6 +58,7 @@ pub(crate) fn router(shown: &Arc<Shown>) -> Router {
         .route("/api/v1/rules", get(rules::rules))
         .route("/api/v1/alerts", get(rules::alerts))
         .route("/api/v1/targets", get(targets::targets))
+        .route("/api/v1/targets/metadata", get(targets::metadata))
         .route("/api/v1/scrape_pools", get(targets::pools))
         .route("/api/v1/alertmanagers", get(alertmanagers))
         .route("/api/v1/status/buildinfo", get(build_info))
@@ -93,29 +101,38 @@ async fn build_info() -> Answer {
 }
 
 async fn runtime_info(State(shared): State<Arc<Shared>>) -> Answer {
-    let shown = &shared.shown;
+    let (shown, loaded) = (&shared.shown, shared.shown.reloader.last());
     let folder = std::env::current_dir().map(|folder| folder.display().to_string());
     success(json!({
         "startTime": shown.started.to_string(),
         "CWD": folder.unwrap_or_default(),
         "serverTime": shown.clock.now().to_string(),
-        "reloadConfigSuccess": true,
-        "lastConfigTime": shown.started.to_string(),
+        "reloadConfigSuccess": loaded.well,
+        "lastConfigTime": loaded.at.to_string(),
         "corruptionCount": shown.store.stats().await.damaged,
-        "goroutineCount": 0,
         "GOMAXPROCS": available_parallelism().map_or(1, NonZero::get),
-        "GOGC": "",
-        "GODEBUG": "",
-        "storageRetention": "",
+        "storageRetention": shown.retention,
     }))
 }
 
 async fn config(State(shared): State<Arc<Shared>>) -> Answer {
-    success(json!({ "yaml": secrets::hide(&shared.shown.config) }))
+    success(json!({ "yaml": secrets::yaml(&shared.shown.reloader.last().text) }))
 }
 
-async fn flags() -> Answer {
-    success(json!({ "query.lookback-delta": "5m" }))
+/// The flags of Prometheus that have a meaning here, with what is in force.
+async fn flags(State(shared): State<Arc<Shared>>) -> Answer {
+    let shown = &shared.shown;
+    let limits = &shown.query_limits;
+    success(json!({
+        "config.file": shown.config_name,
+        "query.lookback-delta": targets::seconds(limits.lookback),
+        "query.max-concurrency": limits.at_once.to_string(),
+        "query.max-samples": limits.samples.to_string(),
+        "query.timeout": targets::seconds(limits.timeout),
+        "storage.tsdb.retention.time": shown.retention,
+        "web.enable-lifecycle": shown.may_reload.to_string(),
+        "web.enable-remote-write-receiver": "true",
+    }))
 }
 
 /// Counts series by name, and values by label, of the series that have reported within the hour.
@@ -127,8 +144,7 @@ async fn tsdb(State(shared): State<Arc<Shared>>, form: Form) -> Answer {
             _ => return Err(Failure::invalid("limit", "limit must be a positive number")),
         },
     };
-    let busy = "series are being counted already; ask again later";
-    let _one = shared.counting.try_acquire().map_err(|_| Failure::new(Kind::Unavailable, busy))?;
+    let _one = shared.counting()?;
     let range = TimeRange::last(RECENT, shared.shown.clock.now());
     let series = shared.shown.store.series(&[], range).await?;
     let counted = tokio::task::spawn_blocking(move || Cardinality::of(&series)).await;
@@ -137,7 +153,6 @@ async fn tsdb(State(shared): State<Arc<Shared>>, form: Form) -> Answer {
         "headStats": {
             "numSeries": counted.series,
             "numLabelPairs": counted.pairs.len(),
-            "chunkCount": 0,
             "minTime": range.start.as_millis(),
             "maxTime": range.end.as_millis(),
         },

@@ -39,7 +39,8 @@ pub struct OpsBuilder {
     pub(crate) admin: admin::Options,
     pub(crate) query_limits: EngineOptions,
     pub(crate) metrics: Option<String>,
-    pub(crate) config_text: String,
+    /// The name of the config file, and what is in it.
+    pub(crate) config_file: Option<(String, String)>,
     pub(crate) exporter: Option<Box<dyn Exporter>>,
     pub(crate) stop_on_signals: bool,
     pub(crate) require_listeners: bool,
@@ -67,7 +68,7 @@ impl OpsBuilder {
             admin: admin::Options::default(),
             query_limits: EngineOptions::default(),
             metrics: None,
-            config_text: String::new(),
+            config_file: None,
             exporter: None,
             stop_on_signals: false,
             require_listeners: false,
@@ -202,7 +203,7 @@ impl OpsBuilder {
         self.runbooks = self.runbooks.configure(config).map_err(Error::setup)?;
         self.admin = self.admin.configure(config).map_err(Error::setup)?;
         self.metrics = config.file.listen.metrics.clone().or(self.metrics);
-        self.config_text.clone_from(&config.text);
+        self.config_file = Some((config.name.clone(), config.text.clone()));
         Ok(self)
     }
 

@@ -22,6 +22,7 @@ use crate::core::name::Service;
 /// # admin_token_file = "admin.token"        # at least 16 characters
 /// # admin_tls = "terminated-upstream"       # by a proxy before it
 /// # admin_hosts = ["ops.example.org"]       # as that proxy is called
+/// # admin_reload = true                     # POST /-/reload reads scrape_config_files again
 /// metrics = "127.0.0.1:9111"      # /metrics of this process
 ///
 /// [store]
@@ -113,6 +114,7 @@ pub(crate) struct Listen {
     pub(crate) admin_token_file: Option<toml::Spanned<PathBuf>>,
     pub(crate) admin_tls: Option<toml::Spanned<String>>,
     pub(crate) admin_hosts: Vec<String>,
+    pub(crate) admin_reload: bool,
     pub(crate) metrics: Option<String>,
 }
 

@@ -49,6 +49,14 @@ impl Feed {
         Self { intervals, events: HashMap::new(), answers: HashMap::new() }
     }
 
+    /// Sources that are known already report at these intervals from now on.
+    pub(crate) fn set_intervals(&mut self, intervals: Vec<(Labels, Duration)>) {
+        self.intervals = intervals;
+        for (labels, source) in self.events.values_mut().flatten() {
+            source.interval = configured(&self.intervals, labels).unwrap_or(USUAL_INTERVAL);
+        }
+    }
+
     /// What every rule asks for, as of `at`, in their order. What takes longer than [`PATIENCE`] fails,
     /// for the rule that asked alone.
     pub(crate) async fn read(

@@ -69,6 +69,8 @@ mod prometheus;
 mod prometheus;
 #[cfg(any(feature = "api-prometheus", feature = "dashboard"))]
 mod ready;
+#[cfg(feature = "alert")]
+mod reload;
 #[cfg(all(feature = "alert", feature = "store-prometheus"))]
 mod remote;
 #[cfg(all(feature = "alert", not(feature = "store-prometheus")))]

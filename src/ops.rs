@@ -8,7 +8,7 @@ use hms_ops_alert::{Engine, Outbox};
 use hms_ops_collect::scrape::{ActiveTarget, DroppedTarget, Scraper, Target, TargetStatus};
 use hms_ops_promql::EngineOptions;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admin::Admin;
 use crate::builder::OpsBuilder;
@@ -31,7 +31,8 @@ use crate::core::span_store::{MemorySpanStore, SpanStore};
 use crate::core::store::Store;
 use crate::core::time::Timestamp;
 use crate::evidence::ScrapedEvidence;
-use crate::prometheus::{Found, Jobs};
+use crate::prometheus::{Found, Jobs, Means};
+use crate::reload::{Keeper, Reloader};
 use crate::remote::Remote;
 use crate::runbooks::Runbooks;
 use crate::storage::Storage;
@@ -59,7 +60,9 @@ pub struct Ops {
     remote: Remote,
     journal: Arc<Journal>,
     scraper: Arc<Scraper>,
-    jobs: Jobs,
+    found: Found,
+    reloader: Reloader,
+    jobs: JoinHandle<Jobs>,
     outbox: Arc<Outbox>,
     runbooks: Arc<Runbooks>,
     traffic: Traffic,
@@ -92,6 +95,9 @@ impl Ops {
             agent::capture(&registry);
         }
         let clock = builder.clock;
+        let retention = builder.storage.retention();
+        let config_name = builder.config_file.as_ref().map(|(name, _)| name.clone());
+        let config_name = config_name.unwrap_or_default();
         let (remote, own) = builder.remote.open(builder.store, &clock)?;
         let storage = builder.storage.open(own, &clock)?;
         let store = storage.store().clone();
@@ -113,14 +119,20 @@ impl Ops {
         services.sort();
         services.dedup();
 
-        let mut intervals: Vec<_> =
-            targets.iter().map(|t| (t.labels().clone(), t.scraped_every())).collect();
-        intervals.extend(builder.prometheus.intervals());
+        let fixed = targets.iter().map(|t| (t.labels().clone(), t.scraped_every())).collect();
         let metadata = Arc::new(MetadataStore::new());
         let scraper =
             Scraper::start_with_metadata(store.clone(), clock.clone(), metadata.clone(), targets);
         let scraper = Arc::new(scraper);
-        let jobs = builder.prometheus.start(&store, &clock, &metadata, &registry);
+        let jobs = builder.prometheus.start(Means {
+            store: store.clone(),
+            clock: clock.clone(),
+            metadata: metadata.clone(),
+            registry: registry.clone(),
+        });
+        let found = jobs.found().clone();
+        let (keeper, reloader, intervals) =
+            Keeper::new(jobs, builder.config_file, fixed, clock.clone(), registry.clone());
         let declared: Vec<_> = builder.budgets.iter().map(|(m, b, _)| (m.clone(), *b)).collect();
         let evidence = Arc::new(ScrapedEvidence::new(
             scraper.clone(),
@@ -198,9 +210,13 @@ impl Ops {
             queries: of_people,
             metadata,
             rules: rules_seen,
-            targets: Targets { scraper: scraper.clone(), found: jobs.found().clone() },
+            targets: Targets { scraper: scraper.clone(), found: found.clone() },
             registry: registry.clone(),
-            config: builder.config_text,
+            reloader: reloader.clone(),
+            may_reload: builder.admin.may_reload(),
+            config_name,
+            query_limits: builder.query_limits,
+            retention,
             started: clock.now(),
         };
         let tolerate = Tolerate { listeners: !builder.require_listeners, registry: &registry };
@@ -220,13 +236,16 @@ impl Ops {
         if builder.stop_on_signals {
             tasks.spawn(stop_on_signals(asked.clone(), stopped.clone()));
         }
-        tasks.spawn(ticker.run(stopped));
+        tasks.spawn(ticker.run(stopped.clone()));
+        let jobs = tokio::spawn(keeper.run(stopped));
         Ok(Self {
             registry,
             storage,
             remote,
             journal,
             scraper,
+            found,
+            reloader,
             jobs,
             outbox,
             runbooks,
@@ -290,12 +309,12 @@ impl Ops {
     /// Every scrape target with what it was before relabelling. The pool of those that no Prometheus
     /// config names is `hms-ops`.
     pub fn active_targets(&self) -> Vec<ActiveTarget> {
-        Targets { scraper: self.scraper.clone(), found: self.jobs.found().clone() }.active()
+        Targets { scraper: self.scraper.clone(), found: self.found.clone() }.active()
     }
 
     /// What the Prometheus configs' sources have found and is not scraped.
     pub fn dropped_targets(&self) -> Vec<DroppedTarget> {
-        self.jobs.found().dropped()
+        self.found.dropped()
     }
 
     /// Every alert as it stood at the last tick.
@@ -306,6 +325,16 @@ impl Ops {
     /// What a person may do.
     pub fn control(&self) -> &Arc<dyn Control> {
         &self.control
+    }
+
+    /// Reads the config file again, and what `scrape_config_files` names in it: all of it takes
+    /// effect, or nothing. Other keys need a restart; the log names those that have changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setup`], with file and line; the engine goes on with what it had.
+    pub async fn reload(&self) -> Result<(), Error> {
+        self.reloader.reload().await
     }
 
     /// Whether the engine was told to stop: by a signal, with
@@ -341,7 +370,9 @@ impl Ops {
         self.admin.shutdown().await;
         self.spans.shutdown().await;
         self.scraper.set_targets([]).await;
-        self.jobs.shutdown().await;
+        if let Ok(jobs) = self.jobs.await {
+            jobs.shutdown().await;
+        }
         if let Some(outbox) = Arc::into_inner(self.outbox) {
             outbox.shutdown(within).await;
         }
@@ -409,8 +440,13 @@ pub(crate) struct Shown {
     pub(crate) rules: watch::Receiver<Vec<RuleSpec>>,
     pub(crate) targets: Targets,
     pub(crate) registry: Registry,
-    /// The config file as it was read.
-    pub(crate) config: String,
+    pub(crate) reloader: Reloader,
+    pub(crate) may_reload: bool,
+    /// Of the config file; empty if there is none.
+    pub(crate) config_name: String,
+    pub(crate) query_limits: EngineOptions,
+    /// How long samples are kept, as `15d`; empty where no time is said.
+    pub(crate) retention: String,
     pub(crate) started: Timestamp,
 }
 

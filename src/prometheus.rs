@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use hms_ops_collect::discovery::{Discovery, SourceWatch};
 use hms_ops_collect::scrape::{ActiveTarget, DroppedTarget};
-use hms_ops_collect::scrape_config::ScrapeConfig;
+use hms_ops_collect::scrape_config::{Job, ScrapeConfig};
 use tokio::task::JoinSet;
 
 use crate::config::{Config, ConfigError};
@@ -15,6 +14,7 @@ use crate::core::labels::Labels;
 use crate::core::metadata::MetadataStore;
 use crate::core::registry::Registry;
 use crate::core::store::Store;
+use crate::reload::Intervals;
 
 /// What the files say.
 #[derive(Debug, Default)]
@@ -36,35 +36,25 @@ impl Options {
         Ok(self)
     }
 
-    /// How often the targets of each job are scraped, by what their labels usually say.
-    pub(crate) fn intervals(&self) -> Vec<(Labels, Duration)> {
-        let jobs = self.files.iter().flat_map(ScrapeConfig::jobs);
-        jobs.map(|job| (Labels::from_pairs([("job", job.name())]), job.interval())).collect()
-    }
-
-    pub(crate) fn start(
-        self,
-        store: &Arc<dyn Store>,
-        clock: &Arc<dyn Clock>,
-        metadata: &Arc<MetadataStore>,
-        registry: &Registry,
-    ) -> Jobs {
-        let mut jobs = Jobs::default();
-        for file in self.files {
-            for warning in file.warnings() {
-                tracing::warn!("{warning}");
-            }
-            let discovery = Discovery::start_with_metadata(
-                &file,
-                store.clone(),
-                clock.clone(),
-                metadata.clone(),
-            );
-            jobs.watchers.spawn(tell(discovery.watch_sources(), registry.clone()));
-            jobs.found.discoveries().push(discovery);
-        }
+    pub(crate) fn start(self, means: Means) -> Jobs {
+        let mut jobs = Jobs {
+            means,
+            found: Found::default(),
+            intervals: Vec::new(),
+            watchers: JoinSet::new(),
+        };
+        jobs.start(self);
         jobs
     }
+}
+
+/// What jobs need to do their work.
+#[derive(Debug)]
+pub(crate) struct Means {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metadata: Arc<MetadataStore>,
+    pub(crate) registry: Registry,
 }
 
 /// Says and counts when targets could not be found.
@@ -85,9 +75,11 @@ async fn tell(mut sources: SourceWatch, registry: Registry) {
 }
 
 /// The jobs, running.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Jobs {
+    means: Means,
     found: Found,
+    intervals: Intervals,
     watchers: JoinSet<()>,
 }
 
@@ -120,18 +112,54 @@ impl Jobs {
         &self.found
     }
 
-    pub(crate) async fn shutdown(mut self) {
+    /// How often the targets of each job are scraped, by what their labels usually say.
+    pub(crate) fn intervals(&self) -> Intervals {
+        self.intervals.clone()
+    }
+
+    fn start(&mut self, options: Options) {
+        let Means { store, clock, metadata, registry } = &self.means;
+        let jobs = options.files.iter().flat_map(ScrapeConfig::jobs);
+        let interval = |job: &Job| (Labels::from_pairs([("job", job.name())]), job.interval());
+        self.intervals = jobs.map(interval).collect();
+        for file in options.files {
+            for warning in file.warnings() {
+                tracing::warn!("{warning}");
+            }
+            let discovery = Discovery::start_with_metadata(
+                &file,
+                store.clone(),
+                clock.clone(),
+                metadata.clone(),
+            );
+            self.watchers.spawn(tell(discovery.watch_sources(), registry.clone()));
+            self.found.discoveries().push(discovery);
+        }
+    }
+
+    /// Ends the jobs, and then starts those of other files: no target is scraped twice at a time.
+    pub(crate) async fn replace(&mut self, options: Options) {
+        self.stop().await;
+        self.start(options);
+    }
+
+    async fn stop(&mut self) {
         let discoveries = std::mem::take(&mut *self.found.discoveries());
         for discovery in discoveries {
             discovery.shutdown().await;
         }
         self.watchers.shutdown().await;
     }
+
+    pub(crate) async fn shutdown(mut self) {
+        self.stop().await;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::time::Duration;
 
     use super::*;
 

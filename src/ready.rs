@@ -1,4 +1,5 @@
-//! Whether the engine lives, and whether it can do its work: what load balancers and people ask.
+//! Whether the engine lives, and whether it can do its work: what load balancers and people ask; and
+//! `POST /-/reload`.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -6,16 +7,33 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use crate::core::store::Store;
+use crate::ops::Shown;
 
-/// `GET /-/healthy` and `GET /-/ready`, as Prometheus has them. Not ready is 503, with the reason.
-pub(crate) fn router(store: Arc<dyn Store>) -> Router {
+/// `/-/healthy`, `/-/ready` and `/-/reload`, as Prometheus has them. Not ready is 503, with the reason.
+pub(crate) fn router(shown: &Arc<Shown>) -> Router {
     Router::new()
         .route("/-/healthy", get(async || "healthy\n"))
         .route("/-/ready", get(ready))
-        .with_state(store)
+        .with_state(shown.store.clone())
+        .route("/-/reload", post(reload).put(reload))
+        .with_state(shown.clone())
+}
+
+async fn reload(State(shown): State<Arc<Shown>>) -> (StatusCode, String) {
+    if !shown.may_reload {
+        let why = "reloading by a request needs `admin_reload = true` under [listen]\n";
+        return (StatusCode::FORBIDDEN, why.to_owned());
+    }
+    match shown.reloader.reload().await {
+        Ok(()) => (StatusCode::OK, String::new()),
+        Err(error) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("failed to reload config: {}\n", sentence(&error)),
+        ),
+    }
 }
 
 async fn ready(State(store): State<Arc<dyn Store>>) -> (StatusCode, String) {

@@ -28,6 +28,17 @@ impl Options {
         Ok(self)
     }
 
+    /// How long samples are kept, as `15d`; empty in memory, where their number counts.
+    pub(crate) fn retention(&self) -> String {
+        let seconds = self.options.retention.as_secs();
+        let unit = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
+        let fits = unit.into_iter().find(|(length, _)| seconds % length == 0);
+        match (&self.data, fits) {
+            (Some(_), Some((length, unit))) => format!("{}{unit}", seconds / length),
+            _ => String::new(),
+        }
+    }
+
     /// Opens the store: `own`, if there is one.
     pub(crate) fn open(
         mut self,

@@ -22,6 +22,7 @@ use crate::core::registry::Registry;
 use crate::core::store::{SelectHint, Store, StoreStats};
 use crate::core::time::{TimeRange, Timestamp};
 use crate::feed::Feed;
+use crate::reload::Intervals;
 use crate::runbooks::Runbooks;
 
 /// How often rules are evaluated, and this process is sampled.
@@ -69,6 +70,10 @@ pub(crate) struct Parts {
     sampler: RegistrySampler,
     exporter: Option<Box<dyn Exporter>>,
     feed: Feed,
+    /// This process, as one of the sources.
+    own: Option<(Labels, Duration)>,
+    /// The others, which change when the config is read again.
+    intervals: watch::Receiver<Intervals>,
     /// Metrics of this process whose budget has a rule, and that rule's place.
     budgets: HashMap<Arc<str>, (Budget, usize)>,
     /// Metrics whose budget was declared for this process from outside; that one counts.
@@ -84,19 +89,20 @@ impl Parts {
     pub(crate) fn new(
         registry: Registry,
         labels: Labels,
-        mut intervals: Vec<(Labels, Duration)>,
+        intervals: watch::Receiver<Intervals>,
         mut exporter: Option<Box<dyn Exporter>>,
     ) -> Self {
-        if !labels.is_empty() {
-            intervals.push((labels.clone(), EVERY));
-        }
+        let own = (!labels.is_empty()).then(|| (labels.clone(), EVERY));
+        let known = intervals.borrow().clone();
         if let Some(exporter) = &mut exporter {
             exporter.set_labels(labels.clone());
         }
         Self {
             sampler: RegistrySampler::new(registry, labels),
             exporter,
-            feed: Feed::new(intervals),
+            feed: Feed::new(own.iter().cloned().chain(known).collect()),
+            own,
+            intervals,
             budgets: HashMap::new(),
             declared: HashSet::new(),
             shown: StoreStats::default(),
@@ -184,6 +190,11 @@ impl Ticker {
     pub(crate) async fn tick(&mut self, at: Timestamp) {
         self.sample(at).await;
         self.find_budgets().await;
+        if self.parts.intervals.has_changed().unwrap_or_default() {
+            let now = self.parts.intervals.borrow_and_update().clone();
+            let all = self.parts.own.iter().cloned().chain(now);
+            self.parts.feed.set_intervals(all.collect());
+        }
         let specs: Vec<_> = self.engine.rules().cloned().collect();
         let inputs = self.parts.feed.read(&specs, at, &*self.store, &self.queries).await;
         let decided = self.engine.tick(at, &inputs);

@@ -18,6 +18,10 @@ impl Options {
         Ok(self)
     }
 
+    pub(crate) fn may_reload(&self) -> bool {
+        false
+    }
+
     pub(crate) async fn start(self, _shown: Shown) -> Result<Admin, Error> {
         if self.asked {
             let needs = "an admin listener needs the feature `dashboard` or `api-prometheus`";

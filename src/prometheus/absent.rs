@@ -1,16 +1,15 @@
 //! A build without Prometheus configs.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hms_ops_collect::scrape::{ActiveTarget, DroppedTarget};
 
 use crate::config::{Config, ConfigError};
 use crate::core::clock::Clock;
-use crate::core::labels::Labels;
 use crate::core::metadata::MetadataStore;
 use crate::core::registry::Registry;
 use crate::core::store::Store;
+use crate::reload::Intervals;
 
 /// Nothing to be told.
 #[derive(Debug, Default)]
@@ -27,19 +26,19 @@ impl Options {
         }
     }
 
-    pub(crate) fn intervals(&self) -> Vec<(Labels, Duration)> {
-        Vec::new()
-    }
-
-    pub(crate) fn start(
-        self,
-        _store: &Arc<dyn Store>,
-        _clock: &Arc<dyn Clock>,
-        _metadata: &Arc<MetadataStore>,
-        _registry: &Registry,
-    ) -> Jobs {
+    pub(crate) fn start(self, _means: Means) -> Jobs {
         Jobs::default()
     }
+}
+
+/// What jobs would need.
+#[derive(Debug)]
+#[allow(dead_code, reason = "there are none")]
+pub(crate) struct Means {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metadata: Arc<MetadataStore>,
+    pub(crate) registry: Registry,
 }
 
 /// No jobs.
@@ -71,6 +70,12 @@ impl Jobs {
     pub(crate) fn found(&self) -> &Found {
         &self.found
     }
+
+    pub(crate) fn intervals(&self) -> Intervals {
+        Vec::new()
+    }
+
+    pub(crate) async fn replace(&mut self, _options: Options) {}
 
     pub(crate) async fn shutdown(self) {}
 }

@@ -22,6 +22,10 @@ impl Options {
         }
     }
 
+    pub(crate) fn retention(&self) -> String {
+        String::new()
+    }
+
     /// Opens the store: `own`, if there is one.
     pub(crate) fn open(
         self,

@@ -16,6 +16,8 @@ mod history;
 mod ledger_away;
 #[cfg(feature = "api-prometheus")]
 mod peers;
+#[cfg(all(feature = "api-prometheus", feature = "prometheus-config"))]
+mod reload;
 #[cfg(feature = "store-prometheus")]
 mod remote;
 #[cfg(feature = "api-prometheus")]

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use hms_ops::Ops;
 use hms_ops::core::registry::Registry;
+use hms_ops::{Config, Ops};
 use serde_json::{Value, json};
 
 use crate::embedded::get;
@@ -183,6 +183,16 @@ async fn what_an_engine_says_of_itself_has_the_keys_that_a_real_prometheus_gives
             assert!(ours.contains(key), "{path} lacks {key}: {ours:?}");
         }
     }
+    let metadata = "/api/v1/targets/metadata?limit=1";
+    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+    keys(&prometheus.ask(metadata).await[0], "", &mut theirs);
+    // Of targets that are scraped here; this process is none, so it takes one that is.
+    let of_target = targets(folder.path(), prometheus.address).await;
+    keys(&of_target["metadata"], "", &mut ours);
+    theirs.sort();
+    ours.sort();
+    assert_eq!(ours, theirs);
+    assert_eq!(of_target["one"], json!(["help", "target", "type", "unit"]));
     // A flag of ours that Prometheus has too means the same there.
     let (theirs, ours) =
         (prometheus.ask("/api/v1/status/flags").await, ask(engine, "/api/v1/status/flags").await);
@@ -190,4 +200,26 @@ async fn what_an_engine_says_of_itself_has_the_keys_that_a_real_prometheus_gives
         assert!(value.is_string() && theirs[flag].is_string(), "{flag}: {value}");
     }
     ops.shutdown(Duration::ZERO).await.unwrap();
+}
+
+/// What an engine that scrapes `target` knows about its metrics.
+async fn targets(folder: &Path, target: SocketAddr) -> Value {
+    let text = format!("[[target]]\nurl = \"http://{target}/metrics\"\nservice = \"peer\"\n");
+    let config = Config::parse(folder.join("ops.toml").to_str().unwrap(), &text).unwrap();
+    let token = folder.join("admin.token");
+    let ops = Ops::builder().registry(Registry::new()).config(&config).unwrap();
+    let ops = ops.admin("127.0.0.1:0").admin_token_file(token).start().await.unwrap();
+    let engine = ops.admin_address().unwrap();
+    until(async || ops.targets()[0].samples > 0).await;
+    let path = "/api/v1/targets/metadata?match_target=%7Bservice=%22peer%22%7D";
+    let metadata = ask(engine, &format!("{path}&limit=1")).await;
+    let one = ask(engine, &format!("{path}&metric=prometheus_build_info")).await;
+    let one: Vec<_> = one[0].as_object().unwrap().keys().cloned().collect();
+    ops.shutdown(Duration::ZERO).await.unwrap();
+    // Their target is known by an instance and a job, this one by its service.
+    let target = json!({ "instance": "", "job": "" });
+    let mut metadata = metadata[0].clone();
+    assert_eq!(metadata["target"]["service"], "peer");
+    metadata["target"] = target;
+    json!({ "metadata": metadata, "one": one })
 }

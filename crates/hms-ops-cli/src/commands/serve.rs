@@ -23,7 +23,7 @@ pub(crate) async fn run(
     data: Option<&Path>,
 ) -> Result<()> {
     log::start(log::Wanted::Information);
-    let ended = signals::asked_to_end();
+    let (ended, mut hangups) = (signals::asked_to_end(), signals::Hangups::new());
     let config = match file {
         Some(file) => Config::from_file(file).map_err(misuse)?,
         None => Config::default(),
@@ -43,7 +43,7 @@ pub(crate) async fn run(
         hms_ops::Error::Setup(_) | hms_ops::Error::Exposed { .. } => misuse(error),
         other => other.into(),
     })?;
-    let Some(page) = ops.dashboard_address() else {
+    let Some(page) = ops.admin_address() else {
         // Within a service the engine goes on without its page; alone it would be of no use.
         ops.shutdown(Duration::ZERO).await?;
         bail!("the page cannot be served: its address is not free or not an address");
@@ -61,7 +61,14 @@ pub(crate) async fn run(
     for target in ops.targets() {
         println!("target   {}", target.url);
     }
-    ended.await;
+    tokio::pin!(ended);
+    loop {
+        tokio::select! {
+            () = &mut ended => break,
+            // What is wrong with the config is in the log; the engine goes on with what it had.
+            () = hangups.next() => drop(ops.reload().await),
+        }
+    }
     ops.shutdown(LAST_NOTIFICATIONS).await.context("the engine did not end well")
 }
 
