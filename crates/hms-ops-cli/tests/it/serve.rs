@@ -1,10 +1,13 @@
 //! `hms-ops serve`, and `hms-ops dashboard` beside it.
 
-use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Instant;
+use std::{fs, thread};
 
 use rustix::process::Signal;
 
-use crate::program::{Running, refusal, run};
+use crate::program::{DEADLINE, Running, refusal, run};
 
 #[test]
 fn a_page_is_opened_for_a_service_that_exists_and_no_other() {
@@ -30,4 +33,50 @@ fn a_page_is_opened_for_a_service_that_exists_and_no_other() {
     engine.signal(Signal::TERM);
     let (status, said) = engine.wait();
     assert!(status.success(), "{status}: {said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_hangup_has_the_config_read_again_and_a_broken_one_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let [config, data] = ["ops.toml", "history"].map(|name| folder.path().join(name));
+    fs::write(&config, "# nothing yet\n").unwrap();
+    let [path, data] = [&config, &data].map(|path| path.to_str().unwrap());
+    let engine =
+        Running::start(&["serve", "--listen", "127.0.0.1:0", "--config", path, "--data", data]);
+    let page = engine.line();
+    let address = page.rsplit('/').nth(1).unwrap();
+    let comes = |what: &str, wanted: &str| {
+        let end = Instant::now() + DEADLINE;
+        while !get(address, what).contains(wanted) {
+            assert!(Instant::now() < end, "{what} never said {wanted}");
+            thread::yield_now();
+        }
+    };
+
+    fs::write(&config, "[listen]\nadmn = \"x\"\n").unwrap();
+    engine.signal(Signal::HUP);
+    comes("/api/v1/status/runtimeinfo", r#""reloadConfigSuccess":false"#);
+    assert!(get(address, "/api/v1/status/config").contains(r#""yaml":"{}""#));
+    fs::write(&config, "[[budget]]\nmetric = \"x\"\nlimit = 3\n").unwrap();
+    engine.signal(Signal::HUP);
+    comes("/api/v1/status/config", "budget:");
+    comes("/api/v1/status/runtimeinfo", r#""reloadConfigSuccess":true"#);
+
+    engine.signal(Signal::TERM);
+    let (status, said) = engine.wait();
+    assert!(status.success(), "{status}: {said}");
+    let broken = format!("{path}:2: unknown field `admn`");
+    assert_eq!(said.matches(&broken).count(), 1, "{said}");
+    assert!(said.contains("these keys need a restart") && said.contains("budget"), "{said}");
+}
+
+/// The answer to a GET.
+#[cfg(unix)]
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
