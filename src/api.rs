@@ -210,7 +210,40 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> impl 
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
     use super::*;
+    use crate::Ops;
+    use crate::core::registry::Registry;
+
+    /// Also in a build that has no page.
+    #[tokio::test]
+    async fn the_admin_listener_has_the_api_and_takes_samples_whether_there_is_a_page_or_not() {
+        let builder = Ops::builder().registry(Registry::new()).admin("127.0.0.1:0");
+        let ops = builder.start().await.unwrap();
+        let address = ops.admin_address().unwrap();
+        for (asked, status) in [
+            ("GET /api/v1/query?query=1", "200"),
+            ("GET /api/v1/parse_query?query=up", "200"),
+            ("GET /api/v1/status/buildinfo", "200"),
+            ("GET /-/ready", "200"),
+            ("POST /-/reload", "403"),
+            // They are there, and take no empty body of no kind.
+            ("POST /api/v1/write", "4"),
+            ("POST /api/v1/otlp/v1/metrics", "4"),
+        ] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let head = format!("{asked} HTTP/1.0\r\nhost: {address}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            let line = answer.lines().next().unwrap();
+            assert!(line.starts_with(&format!("HTTP/1.0 {status}")), "{asked}: {line}");
+            assert!(!line.contains("404"), "{asked}: {line}");
+        }
+        ops.shutdown(Duration::ZERO).await.unwrap();
+    }
 
     #[test]
     fn series_are_counted_by_name_and_by_label() {

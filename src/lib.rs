@@ -174,6 +174,7 @@ pub mod __private {
 /// let folder = std::env::temp_dir().join(format!("hms-ops-readme-{}", std::process::id()));
 /// std::fs::create_dir_all(&folder)?;
 /// std::fs::write(folder.join("on-call.secret"), format!("whsec_{}", "A".repeat(32)))?;
+/// std::fs::write(folder.join("admin.token"), "A".repeat(32))?;
 /// let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
 /// let blocks: Vec<_> = readme.split("\n```toml\n").skip(1).collect();
 /// assert!(!blocks.is_empty());

@@ -32,7 +32,7 @@ impl Options {
     pub(crate) fn retention(&self) -> String {
         let seconds = self.options.retention.as_secs();
         let unit = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
-        let fits = unit.into_iter().find(|(length, _)| seconds % length == 0);
+        let fits = unit.into_iter().find(|(length, _)| seconds.is_multiple_of(*length));
         match (&self.data, fits) {
             (Some(_), Some((length, unit))) => format!("{}{unit}", seconds / length),
             _ => String::new(),

@@ -235,9 +235,7 @@ mod tests {
         assert_eq!(
             tree("rate(up[5m])"),
             format!(
-                r#"{{"type":"call","func":{{"name":"rate","argTypes":["matrix"],"variadic":0,"#
-            ) + &format!(
-                r#""returnType":"vector"}},"args":[{{"type":"matrixSelector","range":300000,{up},{now}}}]}}"#
+                r#"{{"type":"call","func":{{"name":"rate","argTypes":["matrix"],"variadic":0,"returnType":"vector"}},"args":[{{"type":"matrixSelector","range":300000,{up},{now}}}]}}"#
             )
         );
         assert_eq!(
