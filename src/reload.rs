@@ -23,6 +23,7 @@ pub(crate) type Intervals = Vec<(Labels, Duration)>;
 
 /// How the last attempt went.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "api-prometheus"), allow(dead_code, reason = "the API tells it"))]
 pub(crate) struct Loaded {
     pub(crate) well: bool,
     /// When the config that is in force was read, and what it says.
@@ -32,6 +33,7 @@ pub(crate) struct Loaded {
 
 /// Asks for the config file to be read again.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "api-prometheus"), allow(dead_code, reason = "the API tells it"))]
 pub(crate) struct Reloader {
     asks: mpsc::Sender<Ask>,
     loaded: watch::Receiver<Loaded>,
@@ -48,6 +50,7 @@ impl Reloader {
         answer.await.map_err(|_| ended(()))?
     }
 
+    #[cfg_attr(not(feature = "api-prometheus"), allow(dead_code, reason = "the API tells it"))]
     pub(crate) fn last(&self) -> Loaded {
         self.loaded.borrow().clone()
     }
