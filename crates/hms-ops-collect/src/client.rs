@@ -1,8 +1,10 @@
-//! One HTTP/1.1 exchange with bounds on everything that the other side decides.
+//! HTTP/1.1 exchanges with bounds on everything that the other side decides.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -19,6 +21,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 mod access;
+#[cfg(feature = "remote-store")]
+mod pool;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(not(feature = "tls"))]
@@ -30,6 +34,8 @@ mod tls;
     allow(unused_imports, reason = "a file says so")
 )]
 pub(crate) use self::access::{Access, Credentials, Secret, TlsOptions, read_bounded};
+#[cfg(feature = "remote-store")]
+pub(crate) use self::pool::Pool;
 use self::tls::Connector;
 
 const MAX_HEADERS: usize = 100;
@@ -170,43 +176,32 @@ impl Endpoint {
         request: Request<Full<Bytes>>,
         limit: usize,
     ) -> Result<Answer, ClientError> {
-        let reply = self.round_over(connector, options, request, limit, success).await?;
+        let mut connection = self.connect(connector, options).await?;
+        let response = connection.send(request).await?;
+        success(&response)?;
+        let reply = connection.read(response, limit).await?;
         Ok(Answer { content_type: text(&reply.headers, CONTENT_TYPE), body: reply.body })
     }
 
-    /// As [`Endpoint::exchange`], for every answer that `check` lets pass. A body in Snappy's format
-    /// stays as it is.
-    #[cfg_attr(not(feature = "remote-store"), allow(dead_code, reason = "a remote store asks so"))]
-    pub(crate) async fn round(
-        &self,
-        request: Request<Full<Bytes>>,
-        limit: usize,
-        check: impl FnOnce(&Response<Incoming>) -> Result<(), ClientError>,
-    ) -> Result<Reply, ClientError> {
-        let (connector, options) = (Connector::default(), TlsOptions::default());
-        self.round_over(&connector, &options, request, limit, check).await
-    }
-
-    async fn round_over(
+    async fn connect(
         &self,
         connector: &Connector,
         options: &TlsOptions,
-        request: Request<Full<Bytes>>,
-        limit: usize,
-        check: impl FnOnce(&Response<Incoming>) -> Result<(), ClientError>,
-    ) -> Result<Reply, ClientError> {
+    ) -> Result<Connection, ClientError> {
         let host = self.uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let usual_port = if self.is_secure() { 443 } else { 80 };
         let address = (host, self.uri.port_u16().unwrap_or(usual_port));
-        let stream = TcpStream::connect(address).await.map_err(|source| ClientError::Connect {
-            authority: self.authority().to_owned(),
-            source,
-        })?;
+        let failed = |source| {
+            let authority = self.authority().to_owned();
+            ClientError::Connect { authority, source }
+        };
+        let stream = TcpStream::connect(address).await.map_err(failed)?;
+        // A head and its body may be two packets, of which neither should wait for the other.
+        stream.set_nodelay(true).map_err(failed)?;
         if self.is_secure() {
-            let stream = connector.connect(options, host, stream).await?;
-            converse(stream, request, limit, check).await
+            Connection::open(connector.connect(options, host, stream).await?).await
         } else {
-            converse(stream, request, limit, check).await
+            Connection::open(stream).await
         }
     }
 
@@ -240,33 +235,69 @@ impl Endpoint {
     }
 }
 
-/// Sends `request` over `stream` and reads the answer.
-async fn converse(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    request: Request<Full<Bytes>>,
-    limit: usize,
-    check: impl FnOnce(&Response<Incoming>) -> Result<(), ClientError>,
-) -> Result<Reply, ClientError> {
-    let (mut sender, connection) = http1::Builder::new()
-        .max_headers(MAX_HEADERS)
-        .max_header_size(MAX_HEAD_BYTES)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(broken)?;
-    let exchange = async {
-        let response = sender.send_request(request).await.map_err(broken)?;
-        check(&response)?;
-        read(response, limit).await
-    };
-    let connection = async {
-        // Its error reaches the exchange too, which may still have parts of the body to read.
-        let _ = connection.await;
-        std::future::pending().await
-    };
-    tokio::select! {
-        answer = exchange => answer,
-        answer = connection => answer,
+/// One connection; it moves only while something is asked of it.
+struct Connection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    /// Its error reaches whoever asks, who may still have parts of a body to read.
+    driver: Pin<Box<dyn Future<Output = Infallible> + Send>>,
+}
+
+impl Connection {
+    async fn open(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) -> Result<Self, ClientError> {
+        let (sender, connection) = http1::Builder::new()
+            .max_headers(MAX_HEADERS)
+            .max_header_size(MAX_HEAD_BYTES)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(broken)?;
+        let driver = async {
+            let _ = connection.await;
+            std::future::pending().await
+        };
+        Ok(Self { sender, driver: Box::pin(driver) })
+    }
+
+    /// Sends `request` and waits for the head of its answer.
+    async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, ClientError> {
+        tokio::select! {
+            response = self.sender.send_request(request) => response.map_err(broken),
+            never = &mut self.driver => match never {},
+        }
+    }
+
+    /// Reads the rest of an answer.
+    async fn read(
+        &mut self,
+        response: Response<Incoming>,
+        limit: usize,
+    ) -> Result<Reply, ClientError> {
+        tokio::select! {
+            reply = read(response, limit) => reply,
+            never = &mut self.driver => match never {},
+        }
+    }
+
+    /// Whether it takes another request.
+    #[cfg_attr(not(feature = "remote-store"), expect(dead_code, reason = "only its pool asks"))]
+    async fn is_free(&mut self) -> bool {
+        // So that it sees the end of the last answer, and whether the other side closes.
+        tokio::select! {
+            biased;
+            never = &mut self.driver => match never {},
+            () = std::future::ready(()) => self.sender.is_ready(),
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
     }
 }
 
@@ -318,8 +349,10 @@ fn success(response: &Response<Incoming>) -> Result<(), ClientError> {
     }
 }
 
+/// Reads the rest of an answer. What is said about a failure is cut at the limit: its status counts.
 async fn read(response: Response<Incoming>, limit: usize) -> Result<Reply, ClientError> {
     let (head, mut body) = response.into_parts();
+    let failed = !head.status.is_success();
     let encoding = text(&head.headers, CONTENT_ENCODING);
     let mut sink = match encoding.to_ascii_lowercase().as_str() {
         "" | "identity" | SNAPPY => Sink::Plain(Bounded::new(limit)),
@@ -328,7 +361,12 @@ async fn read(response: Response<Incoming>, limit: usize) -> Result<Reply, Clien
     };
     let mut received = 0;
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        let Ok(mut data) = frame.map_err(broken)?.into_data() else { continue };
+        if failed && matches!(sink, Sink::Plain(_)) && data.len() > limit - received {
+            data.truncate(limit - received);
+            sink.write(&data)?;
+            break;
+        }
         received += data.len();
         if received > limit {
             return Err(ClientError::TooLong { limit });

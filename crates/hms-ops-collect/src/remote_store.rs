@@ -21,7 +21,7 @@
 //! a proxy that answers for a backend which is gone, only the start time in its `/metrics` tells that
 //! it was.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,6 +71,8 @@ pub struct RemoteOptions {
     pub write_url: Option<String>,
     /// How the backend knows who asks.
     pub credentials: Credentials,
+    /// Whose word about an `https` backend counts, as PEM; without it, the roots of the system.
+    pub ca_file: Option<PathBuf>,
     /// Headers of every request, such as `X-Scope-OrgID`; their values are never shown.
     pub headers: Vec<(String, String)>,
     /// Bytes of the queue on disk; 1 GiB. Beyond, the oldest samples are dropped and counted.
@@ -108,6 +110,7 @@ impl Default for RemoteOptions {
         Self {
             write_url: None,
             credentials: Credentials::None,
+            ca_file: None,
             headers: Vec::new(),
             queue_bytes: 1 << 30,
             sync: true,
@@ -135,8 +138,10 @@ pub struct RemoteMetrics {
     pub queued_samples: u64,
     /// Samples that the backend has acknowledged, repetitions among them.
     pub sent_samples: u64,
-    /// Requests that were made.
+    /// Write requests that were made.
     pub requests: u64,
+    /// Connections that were tried to open, for writes and reads: few, as they are used again.
+    pub connections: u64,
     /// Samples that the backend has refused for good.
     pub refused_samples: u64,
     /// Samples that were sent again and refused, since the backend has them.
@@ -185,24 +190,16 @@ pub struct RemoteStore {
 
 impl RemoteStore {
     /// Opens the queue in `folder`, which is made if it is missing, and starts to send to the backend
-    /// at `url`, `http://host:port` with or without a path. It need not be there. Blocks while the
+    /// at `url`, `http://host:port` or `https` with the feature `tls`, with or without a path. It need
+    /// not be there. Blocks while the
     /// queue is read; must be called within a Tokio runtime. One process at a time may have the
     /// folder.
     ///
     /// # Errors
     ///
-    /// [`RemoteError::Url`], [`RemoteError::Header`], [`RemoteError::Secret`] or
-    /// [`RemoteError::Queue`].
+    /// [`RemoteError::Client`], [`RemoteError::Header`] or [`RemoteError::Queue`].
     pub fn open(url: &str, folder: &Path, options: RemoteOptions) -> Result<Self, RemoteError> {
-        let write = options.write_url.as_deref();
-        let backend = Arc::new(Backend::new(
-            url,
-            write,
-            options.credentials,
-            &options.headers,
-            options.timeout,
-            options.answer_bytes,
-        )?);
+        let backend = Arc::new(Backend::new(url, &options)?);
         let limits = Limits {
             series: options.series,
             samples: options.recent_samples,
@@ -245,6 +242,7 @@ impl RemoteStore {
             queued_samples,
             sent_samples: sent.samples.load(Relaxed),
             requests: sent.requests.load(Relaxed),
+            connections: self.backend.pool.opened(),
             refused_samples: sent.refused.load(Relaxed),
             repeated_samples: sent.repeated.load(Relaxed),
             overflowed_samples: counts.dropped_full.load(Relaxed),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
 use super::tls::Connector;
-use super::{Answer, ClientError, Endpoint};
+use super::{Answer, ClientError, Connection, Endpoint};
 
 const MAX_REDIRECTS: usize = 10;
 const MAX_SECRET_BYTES: u64 = 64 << 10;
@@ -100,18 +100,36 @@ impl Access {
         }
     }
 
-    async fn authorization(&self) -> Result<Option<HeaderValue>, ClientError> {
-        let text = match &self.credentials {
-            None => return Ok(None),
-            Some(Credentials::Basic { username, password }) => {
-                let pair = format!("{username}:{}", password.read().await?);
+    pub(super) async fn authorization(&self) -> Result<Option<HeaderValue>, ClientError> {
+        let Some(credentials) = self.credentials.clone() else { return Ok(None) };
+        // A file may be read, which may take its time.
+        let header = tokio::task::spawn_blocking(move || credentials.header()).await;
+        header.unwrap_or(Err(ClientError::Unsendable)).map(Some)
+    }
+
+    #[cfg_attr(not(feature = "remote-store"), allow(dead_code, reason = "a pool connects so"))]
+    pub(super) async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, ClientError> {
+        endpoint.connect(&self.connector, &self.tls).await
+    }
+}
+
+impl Credentials {
+    /// What a request says. Blocks while a file is read.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Secret`] and [`ClientError::Unsendable`].
+    pub(crate) fn header(&self) -> Result<HeaderValue, ClientError> {
+        let text = match self {
+            Self::Basic { username, password } => {
+                let pair = format!("{username}:{}", password.read()?);
                 format!("Basic {}", BASE64_STANDARD.encode(pair))
             }
-            Some(Credentials::Token { kind, token }) => format!("{kind} {}", token.read().await?),
+            Self::Token { kind, token } => format!("{kind} {}", token.read()?),
         };
         let mut value = HeaderValue::from_str(&text).map_err(|_| ClientError::Unsendable)?;
         value.set_sensitive(true);
-        Ok(Some(value))
+        Ok(value)
     }
 }
 
@@ -126,16 +144,12 @@ impl PartialEq for Access {
 impl Eq for Access {}
 
 impl Secret {
-    async fn read(&self) -> Result<String, ClientError> {
+    fn read(&self) -> Result<String, ClientError> {
         match self {
             Self::Inline(secret) => Ok(secret.clone()),
             Self::File(path) => {
                 let wrong = |source| ClientError::Secret { path: path.clone(), source };
-                let read = {
-                    let path = path.clone();
-                    tokio::task::spawn_blocking(move || read_bounded(&path, MAX_SECRET_BYTES))
-                };
-                let text = read.await.map_err(|e| wrong(io::Error::other(e)))?.map_err(wrong)?;
+                let text = read_bounded(path, MAX_SECRET_BYTES).map_err(wrong)?;
                 Ok(text.trim().to_owned())
             }
         }

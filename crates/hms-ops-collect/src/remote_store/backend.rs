@@ -4,14 +4,10 @@
 //! Prometheus documentation.
 
 use std::fmt::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
-use std::{fs, io};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use hms_ops_core::labels::{Labels, NAME};
 use hms_ops_core::matcher::Matcher;
@@ -19,14 +15,17 @@ use hms_ops_core::sample::{Exemplar, Sample, Value};
 use hms_ops_core::time::{TimeRange, Timestamp};
 use http_body_util::Full;
 use hyper::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
 use hyper::{Method, Request, StatusCode};
 use serde_json::Value as Json;
 use tokio::time::timeout;
 
+use super::RemoteOptions;
 use super::wire::{self, TimeSeries, WireError};
-use crate::client::{ClientError, Endpoint, Reply, in_one_line};
+use crate::client::{
+    self, Access, ClientError, Endpoint, Pool, Reply, Secret, TlsOptions, in_one_line,
+};
 
 /// An answer to a write says little.
 const MAX_SAID: usize = 64 << 10;
@@ -58,24 +57,20 @@ pub enum RemoteError {
     #[error("{url} answered what cannot be read: {reason}")]
     Unreadable { url: String, reason: String },
 
-    /// A file with a secret, which is not shown.
-    #[error("cannot read the secret in {}", path.display())]
-    Secret { path: PathBuf, source: io::Error },
-
     /// A header that no request can have; its value is not shown.
     #[error("header {name:?} has a name or a value that no header can have")]
     Header { name: String },
 
-    /// The URL cannot be asked.
+    /// The URL cannot be asked, or not with these credentials.
     #[error(transparent)]
-    Url(#[from] ClientError),
+    Client(#[from] ClientError),
 
     /// The queue on disk.
     #[error(transparent)]
     Queue(#[from] hms_ops_wal::log::LogError),
 }
 
-/// How the backend knows who asks. Secrets are in files, which are read again when they are refused.
+/// How the backend knows who asks. Secrets are in files, which are read for each request.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Credentials {
@@ -97,26 +92,22 @@ pub enum Credentials {
 }
 
 impl Credentials {
-    fn header(&self) -> Result<Option<HeaderValue>, RemoteError> {
-        let text = match self {
+    /// As the client knows them; their file must be there.
+    fn checked(&self) -> Result<Option<client::Credentials>, RemoteError> {
+        let known = match self {
             Self::None => return Ok(None),
-            Self::Basic { user, password_file } => {
-                let pair = format!("{user}:{}", secret(password_file)?);
-                format!("Basic {}", BASE64_STANDARD.encode(pair))
-            }
-            Self::Bearer { token_file } => format!("Bearer {}", secret(token_file)?),
+            Self::Basic { user, password_file } => client::Credentials::Basic {
+                username: user.clone(),
+                password: Secret::File(password_file.clone()),
+            },
+            Self::Bearer { token_file } => client::Credentials::Token {
+                kind: "Bearer".to_owned(),
+                token: Secret::File(token_file.clone()),
+            },
         };
-        let name = || RemoteError::Header { name: AUTHORIZATION.to_string() };
-        let mut value = HeaderValue::try_from(text).map_err(|_| name())?;
-        value.set_sensitive(true);
-        Ok(Some(value))
+        known.header()?;
+        Ok(Some(known))
     }
-}
-
-fn secret(path: &Path) -> Result<String, RemoteError> {
-    let text = fs::read_to_string(path);
-    let text = text.map_err(|source| RemoteError::Secret { path: path.to_owned(), source })?;
-    Ok(text.trim().to_owned())
 }
 
 /// What became of a write.
@@ -137,8 +128,7 @@ pub(super) struct Backend {
     base: String,
     write: Endpoint,
     read: Endpoint,
-    credentials: Credentials,
-    authorization: RwLock<Option<HeaderValue>>,
+    pub(super) pool: Pool,
     headers: HeaderMap,
     timeout: Duration,
     answer_bytes: usize,
@@ -153,32 +143,26 @@ impl fmt::Debug for Backend {
 }
 
 impl Backend {
-    pub(super) fn new(
-        url: &str,
-        write: Option<&str>,
-        credentials: Credentials,
-        headers: &[(String, String)],
-        timeout: Duration,
-        answer_bytes: usize,
-    ) -> Result<Self, RemoteError> {
+    pub(super) fn new(url: &str, options: &RemoteOptions) -> Result<Self, RemoteError> {
         let base = url.trim_end_matches('/').to_owned();
-        let write = write.map_or_else(|| format!("{base}/api/v1/write"), str::to_owned);
+        let write = options.write_url.clone();
+        let write = write.unwrap_or_else(|| format!("{base}/api/v1/write"));
         let mut all = HeaderMap::new();
-        for (name, value) in headers {
+        for (name, value) in &options.headers {
             let bad = || RemoteError::Header { name: name.clone() };
             let mut value = HeaderValue::from_str(value).map_err(|_| bad())?;
             value.set_sensitive(true);
             all.insert(HeaderName::try_from(name.as_str()).map_err(|_| bad())?, value);
         }
+        let tls = TlsOptions { ca_file: options.ca_file.clone(), ..TlsOptions::default() };
         Ok(Self {
             write: write.parse()?,
             read: format!("{base}/api/v1/read").parse()?,
             base,
-            authorization: RwLock::new(credentials.header()?),
-            credentials,
+            pool: Pool::new(Access::new(options.credentials.checked()?, tls, false)),
             headers: all,
-            timeout,
-            answer_bytes,
+            timeout: options.timeout,
+            answer_bytes: options.answer_bytes,
             queries_only: AtomicBool::new(false),
         })
     }
@@ -397,21 +381,11 @@ impl Backend {
         mut request: Request<Full<Bytes>>,
         limit: usize,
     ) -> Result<Reply, RemoteError> {
-        let headers = request.headers_mut();
-        headers.extend(self.headers.clone());
-        let known = self.authorization.read().unwrap_or_else(PoisonError::into_inner).clone();
-        headers.extend(known.map(|value| (AUTHORIZATION, value)));
+        request.headers_mut().extend(self.headers.clone());
         let url = || endpoint.url().to_owned();
-        let asked = timeout(self.timeout, endpoint.round(request, limit, |_| Ok(()))).await;
+        let asked = timeout(self.timeout, self.pool.round(endpoint, request, limit)).await;
         let asked = asked.map_err(|_| RemoteError::Timeout { url: url(), limit: self.timeout })?;
-        let reply = asked.map_err(|source| RemoteError::Exchange { url: url(), source })?;
-        if [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&reply.status)
-            && let Ok(renewed) = self.credentials.header()
-        {
-            // For the next try; tokens are changed under those who run.
-            *self.authorization.write().unwrap_or_else(PoisonError::into_inner) = renewed;
-        }
-        Ok(reply)
+        asked.map_err(|source| RemoteError::Exchange { url: url(), source })
     }
 }
 
@@ -555,17 +529,42 @@ mod tests {
     }
 
     #[test]
+    fn a_backend_behind_tls_is_refused_by_name_in_a_build_without_it() {
+        let opened = Backend::new("https://a:9090/", &RemoteOptions::default());
+        let told = opened.err().map(|error| error.to_string());
+        let refused = "\"https://a:9090/api/v1/write\" asks for TLS, which needs the feature `tls`";
+        let expected = (!cfg!(feature = "tls")).then(|| refused.to_owned());
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_read_or_sent_is_told_before_anything_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let token_file = folder.path().join("token");
+        let told = || {
+            let credentials = Credentials::Bearer { token_file: token_file.clone() };
+            let options = RemoteOptions { credentials, ..RemoteOptions::default() };
+            Backend::new("http://a", &options).unwrap_err().to_string()
+        };
+        assert_eq!(told(), format!("cannot read {}", token_file.display()));
+        std::fs::write(&token_file, "a\nb").unwrap();
+        assert_eq!(told(), "the credentials have characters that no header may have");
+    }
+
+    #[test]
     fn secrets_are_never_shown() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
-        fs::write(&file, "s3cret\n").unwrap();
+        std::fs::write(&file, "s3cret\n").unwrap();
+        let known = |credentials: Credentials| credentials.checked().unwrap().unwrap();
         let credentials = Credentials::Bearer { token_file: file.clone() };
-        assert_eq!(credentials.header().unwrap().unwrap(), "Bearer s3cret");
+        assert_eq!(known(credentials).header().unwrap(), "Bearer s3cret");
         let basic = Credentials::Basic { user: "me".into(), password_file: file };
-        assert_eq!(basic.header().unwrap().unwrap(), "Basic bWU6czNjcmV0");
-        let headers = [("X-Scope-OrgID".to_owned(), "s3cret".to_owned())];
-        let backend = Backend::new("http://a", None, basic, &headers, Duration::ZERO, 1).unwrap();
-        let shown = format!("{backend:?} {:?} {:?}", backend.headers, backend.authorization);
+        assert_eq!(known(basic.clone()).header().unwrap(), "Basic bWU6czNjcmV0");
+        let headers = vec![("X-Scope-OrgID".to_owned(), "s3cret".to_owned())];
+        let options = RemoteOptions { credentials: basic, headers, ..RemoteOptions::default() };
+        let backend = Backend::new("http://a", &options).unwrap();
+        let shown = format!("{backend:?} {:?} {:?}", backend.headers, backend.pool);
         assert!(!shown.contains("s3cret") && !shown.contains("bWU6"), "{shown}");
     }
 }

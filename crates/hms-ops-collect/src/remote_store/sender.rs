@@ -183,8 +183,9 @@ impl Sender {
                 }
             };
             self.sent.retries.fetch_add(1, Relaxed);
+            // On top of what is asked for, or all who were asked the same would come at once.
             let asked = asked.unwrap_or_default().min(LONGEST_ASKED);
-            sleep(jittered(pause).max(asked)).await;
+            sleep(asked + jittered(pause)).await;
             pause = (pause * 2).min(self.longest_pause);
         }
     }
@@ -209,8 +210,21 @@ impl Sender {
     }
 }
 
-/// Between a half of `pause` and all of it, so that many senders do not come at once.
+/// Anything up to `pause`, so that many senders do not come at once.
 fn jittered(pause: Duration) -> Duration {
-    let half = u64::try_from(pause.as_micros() / 2).unwrap_or(u64::MAX);
-    Duration::from_micros(half + random::below(half.saturating_add(1)))
+    let micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+    Duration::from_micros(random::below(micros.saturating_add(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_spread_over_all_the_time_that_they_may_take() {
+        let pause = Duration::from_millis(100);
+        let mut all: Vec<_> = (0..1000).map(|_| jittered(pause)).collect();
+        all.sort();
+        assert!(all[100] < pause / 5 && all[900] > pause / 5 * 4 && all[999] <= pause, "{all:?}");
+    }
 }

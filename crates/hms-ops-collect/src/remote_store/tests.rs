@@ -289,6 +289,38 @@ fn other_failures_are_tried_again_until_they_pass() {
 }
 
 #[test]
+fn writes_and_reads_share_few_connections() {
+    block_on(async {
+        let (backend, folder) = (Imitation::start().await, tempfile::tempdir().unwrap());
+        let store = open(&backend, &folder, options());
+        for i in 0..50 {
+            store.append_one(&up("a"), at(i), i as f64).await.unwrap();
+            store.flush().await;
+            store.collect(&[], TimeRange::ALL).await.unwrap();
+            store.label_values("zone", &[], TimeRange::ALL).await.unwrap();
+        }
+        // The sender's own, and one for who reads; now and then both at once.
+        let connections = backend.connections();
+        assert!(connections <= 4, "{connections}");
+        assert_eq!(store.metrics().connections, connections);
+    });
+}
+
+#[test]
+fn a_refusal_is_one_however_much_is_said_about_it() {
+    block_on(async {
+        let (backend, folder) = (Imitation::start().await, tempfile::tempdir().unwrap());
+        backend.say("x".repeat(1 << 20));
+        backend.answer(400);
+        let store = open(&backend, &folder, options());
+        store.append_one(&up("a"), at(1), 1.0).await.unwrap();
+        let metrics = until(&store, |metrics| metrics.refused_samples + metrics.retries > 0).await;
+        assert_eq!((metrics.refused_samples, metrics.retries), (1, 0), "{metrics:?}");
+        assert!(metrics.last_error.unwrap().contains("answered 400: xxx"));
+    });
+}
+
+#[test]
 fn the_pause_that_a_backend_asks_for_is_kept() {
     block_on(async {
         let (backend, folder) = (Imitation::start().await, tempfile::tempdir().unwrap());

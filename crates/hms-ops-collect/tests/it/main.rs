@@ -16,6 +16,8 @@ mod otlp_metrics;
 mod remote;
 #[cfg(feature = "remote-store")]
 mod remote_store;
+#[cfg(all(feature = "prometheus-config", feature = "remote-store", feature = "tls"))]
+mod remote_store_tls;
 mod scrape;
 #[cfg(feature = "prometheus-config")]
 mod scrape_config;

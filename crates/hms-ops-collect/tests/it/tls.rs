@@ -23,9 +23,9 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use crate::scrape::clock;
 use crate::server::text;
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority() -> Authority {
+pub(crate) fn authority() -> Authority {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
@@ -39,9 +39,13 @@ fn certificate(authority: &Authority, name: &str, usage: ExtendedKeyUsagePurpose
     [params.signed_by(&key, authority).unwrap().pem(), key.serialize_pem()]
 }
 
-/// Serves metrics as `name` to those who show a certificate of `clients`, if there is one, and the
-/// password `p` of `u`.
-async fn serve_tls(authority: &Authority, name: &str, clients: Option<&Authority>) -> SocketAddr {
+/// Accepts as `name`, by a certificate of `authority`, those who show a certificate of `clients`, if
+/// there is one.
+pub(crate) fn acceptor(
+    authority: &Authority,
+    name: &str,
+    clients: Option<&Authority>,
+) -> TlsAcceptor {
     let [cert, key] = certificate(authority, name, ExtendedKeyUsagePurpose::ServerAuth);
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
@@ -59,14 +63,20 @@ async fn serve_tls(authority: &Authority, name: &str, clients: Option<&Authority
     };
     let chain = vec![CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-    let config = Arc::new(builder.with_single_cert(chain, key).unwrap());
+    TlsAcceptor::from(Arc::new(builder.with_single_cert(chain, key).unwrap()))
+}
+
+/// Serves metrics as `name` to those who show a certificate of `clients`, if there is one, and the
+/// password `p` of `u`.
+async fn serve_tls(authority: &Authority, name: &str, clients: Option<&Authority>) -> SocketAddr {
+    let acceptor = acceptor(authority, name, clients);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             // It fails when the other side does not trust this one.
-            let Ok(mut stream) = TlsAcceptor::from(config.clone()).accept(stream).await else {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
                 continue;
             };
             let mut head = Vec::new();

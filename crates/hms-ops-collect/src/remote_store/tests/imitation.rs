@@ -31,6 +31,9 @@ struct State {
     late: AtomicBool,
     born: AtomicU64,
     looks: AtomicU64,
+    connections: AtomicU64,
+    /// What it says to a write that it does not take.
+    said: Mutex<String>,
 }
 
 fn empty() -> Arc<MemoryStore> {
@@ -48,6 +51,8 @@ impl Imitation {
             late: AtomicBool::new(false),
             born: AtomicU64::new(1),
             looks: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            said: Mutex::new("no".to_owned()),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -81,6 +86,15 @@ impl Imitation {
         !self.state.late.load(SeqCst)
     }
 
+    pub(super) fn connections(&self) -> u64 {
+        self.state.connections.load(SeqCst)
+    }
+
+    /// Says so much with each refusal.
+    pub(super) fn say(&self, text: String) {
+        *self.state.said.lock().unwrap() = text;
+    }
+
     pub(super) fn looks(&self) -> u64 {
         self.state.looks.load(SeqCst)
     }
@@ -109,16 +123,21 @@ impl Drop for Imitation {
     }
 }
 
+/// Dropped, it takes its connections with it.
 async fn serve(listener: TcpListener, state: Arc<State>) {
+    let mut connections = task::JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
+        state.connections.fetch_add(1, SeqCst);
         let state = state.clone();
-        tokio::spawn(async move { connection(stream, &state).await });
+        connections.spawn(async move {
+            let mut stream = BufReader::new(stream);
+            while exchange(&mut stream, &state).await.is_some() {}
+        });
     }
 }
 
-async fn connection(stream: TcpStream, state: &State) -> Option<()> {
-    let mut stream = BufReader::new(stream);
+async fn exchange(stream: &mut BufReader<TcpStream>, state: &State) -> Option<()> {
     let mut first = String::new();
     stream.read_line(&mut first).await.ok()?;
     let mut length = 0;
@@ -139,9 +158,7 @@ async fn connection(stream: TcpStream, state: &State) -> Option<()> {
     let (status, body) = state.handle(target, &body).await;
     let pause = if status == 429 { "retry-after: 1\r\n" } else { "" };
     let head = format!("HTTP/1.1 {status} x\r\n{pause}content-length: {}\r\n\r\n", body.len());
-    let stream = stream.get_mut();
-    stream.write_all(&[head.as_bytes(), &body].concat()).await.ok()?;
-    stream.shutdown().await.ok()
+    stream.get_mut().write_all(&[head.as_bytes(), &body].concat()).await.ok()
 }
 
 impl State {
@@ -206,7 +223,7 @@ impl State {
     async fn write(&self, store: &MemoryStore, body: &[u8]) -> (u16, Vec<u8>) {
         let status = self.status.load(SeqCst);
         if status != 204 {
-            return (status, b"no".to_vec());
+            return (status, self.said.lock().unwrap().clone().into());
         }
         let all = read_write_request(&inflate(body, 64 << 20).unwrap()).unwrap();
         let bad = self.bad.lock().unwrap().clone();
