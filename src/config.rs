@@ -148,6 +148,7 @@ pub(crate) struct RemoteTable {
     pub(crate) user: Option<String>,
     pub(crate) password_file: Option<PathBuf>,
     pub(crate) token_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
     #[serde(default)]
     pub(crate) headers: BTreeMap<String, String>,
 }

@@ -146,6 +146,7 @@ impl Ops {
         let [of_rules, of_runbooks, of_people] = limits.map(|limits| -> Arc<dyn QueryEngine> {
             Arc::new(hms_ops_promql::Engine::with_options(store.clone(), limits))
         });
+        let of_people = remote.queries(of_people);
         let runbooks =
             builder.runbooks.start(journal.clone(), of_runbooks, traffic.control()).await?;
         let runbooks = Arc::new(runbooks);
@@ -177,6 +178,7 @@ impl Ops {
             journal: journal.clone(),
             outbox: outbox.clone(),
             runbooks: runbooks.clone(),
+            remote: remote.clone(),
             alerts,
             rules,
             parts: Parts::new(registry.clone(), labels, intervals, builder.exporter),

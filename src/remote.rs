@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hms_ops_collect::remote_store::{Credentials, RemoteOptions, RemoteStore};
+use hms_ops_collect::remote_store::{Credentials, RemoteMetrics, RemoteOptions, RemoteStore};
 
 use crate::Error;
 use crate::builder::OpsBuilder;
 use crate::config::{Config, ConfigError, RemoteTable};
 use crate::core::clock::Clock;
+use crate::core::query::QueryEngine;
+use crate::core::registry::Registry;
 use crate::core::store::Store;
 
 /// What the builder was told about a backend: its URL, and the folder of the queue.
@@ -28,6 +30,8 @@ impl Options {
         let options = &mut self.options;
         options.write_url = table.write_url.clone().or(options.write_url.take());
         options.headers.extend(table.headers.clone());
+        options.ca_file =
+            table.ca_file.as_ref().map(|file| config.path(file)).or(options.ca_file.take());
         if let Some(credentials) = credentials(config, table, at)? {
             options.credentials = credentials;
         }
@@ -50,25 +54,71 @@ impl Options {
         own: Option<Arc<dyn Store>>,
         clock: &Arc<dyn Clock>,
     ) -> Result<(Remote, Option<Arc<dyn Store>>), Error> {
-        let Some((url, folder)) = self.backend else { return Ok((Remote(None), own)) };
+        let Some((url, folder)) = self.backend else { return Ok((Remote::default(), own)) };
         if own.is_some() {
             return Err(Error::setup(format!("there is a store, and {url} is to be another")));
         }
         self.options.clock = clock.clone();
         let store = RemoteStore::open(&url, &folder, self.options).map_err(Error::setup)?;
         let store = Arc::new(store);
-        Ok((Remote(Some(store.clone())), Some(store)))
+        let remote = Remote { store: Some(store.clone()), ..Remote::default() };
+        Ok((remote, Some(store)))
     }
 }
 
-/// The store, when it is a remote one, to be ended.
-#[derive(Debug)]
-pub(crate) struct Remote(Option<Arc<RemoteStore>>);
+/// The store, when it is a remote one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Remote {
+    store: Option<Arc<RemoteStore>>,
+    /// How it was when that was last said.
+    shown: RemoteMetrics,
+}
 
 impl Remote {
+    /// Who answers what people ask: the backend, and `own` where it cannot.
+    pub(crate) fn queries(&self, own: Arc<dyn QueryEngine>) -> Arc<dyn QueryEngine> {
+        match &self.store {
+            Some(store) => Arc::new(store.query_engine().or(own)),
+            None => own,
+        }
+    }
+
+    /// Says how the way to the backend is, in metrics of the engine.
+    pub(crate) fn show(&mut self, registry: &Registry) {
+        let Some(store) = &self.store else { return };
+        let now = store.metrics();
+        let before = std::mem::replace(&mut self.shown, now.clone());
+        for (name, value) in [
+            ("hms_ops_remote_queue_bytes", now.queued_bytes as f64),
+            ("hms_ops_remote_queue_samples", now.queued_samples as f64),
+            ("hms_ops_remote_lag_seconds", now.lag.as_secs_f64()),
+            ("hms_ops_remote_reachable", f64::from(u8::from(now.reachable))),
+        ] {
+            registry.gauge(name).set(value);
+        }
+        for (name, now, before) in [
+            ("sent_samples", now.sent_samples, before.sent_samples),
+            ("refused_samples", now.refused_samples, before.refused_samples),
+            ("repeated_samples", now.repeated_samples, before.repeated_samples),
+            ("dropped_samples", now.overflowed_samples, before.overflowed_samples),
+            ("requests", now.requests, before.requests),
+            ("retries", now.retries, before.retries),
+            ("rewinds", now.rewinds, before.rewinds),
+            ("connections", now.connections, before.connections),
+        ] {
+            let counter = registry.counter(&format!("hms_ops_remote_{name}_total"));
+            counter.increment(now.saturating_sub(before));
+        }
+        if now.last_error != before.last_error
+            && let Some(error) = &now.last_error
+        {
+            tracing::warn!(error, "the backend of the store does not take what it is sent");
+        }
+    }
+
     /// Sends what waits, for as long as `within`.
     pub(crate) async fn shutdown(self, within: Duration) {
-        if let Some(store) = self.0 {
+        if let Some(store) = self.store {
             store.close(within).await;
         }
     }

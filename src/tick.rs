@@ -23,6 +23,7 @@ use crate::core::store::{SelectHint, Store, StoreStats};
 use crate::core::time::{TimeRange, Timestamp};
 use crate::feed::Feed;
 use crate::reload::Intervals;
+use crate::remote::Remote;
 use crate::runbooks::Runbooks;
 
 /// How often rules are evaluated, and this process is sampled.
@@ -60,6 +61,7 @@ pub(crate) struct Ticker {
     pub(crate) journal: Arc<Journal>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) runbooks: Arc<Runbooks>,
+    pub(crate) remote: Remote,
     pub(crate) alerts: watch::Sender<Vec<AlertStatus>>,
     pub(crate) rules: watch::Sender<Vec<RuleSpec>>,
     pub(crate) parts: Parts,
@@ -229,6 +231,7 @@ impl Ticker {
 
     /// Says how the store is doing, in metrics of the engine.
     async fn show_store(&mut self) {
+        self.remote.show(&self.registry);
         let stats = self.store.stats().await;
         let before = std::mem::replace(&mut self.parts.shown, stats);
         for (name, value) in [

@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::Error;
 use crate::config::{Config, ConfigError};
 use crate::core::clock::Clock;
+use crate::core::query::QueryEngine;
+use crate::core::registry::Registry;
 use crate::core::store::Store;
 
 /// Nothing to be told.
@@ -33,10 +35,17 @@ impl Options {
     }
 }
 
-/// Nothing to be ended.
-#[derive(Debug)]
+/// Nothing to be shown or ended.
+#[derive(Clone, Debug)]
 pub(crate) struct Remote;
 
 impl Remote {
+    /// Gives back `own`.
+    pub(crate) fn queries(&self, own: Arc<dyn QueryEngine>) -> Arc<dyn QueryEngine> {
+        own
+    }
+
+    pub(crate) fn show(&mut self, _registry: &Registry) {}
+
     pub(crate) async fn shutdown(self, _within: Duration) {}
 }

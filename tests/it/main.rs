@@ -20,6 +20,8 @@ mod peers;
 mod reload;
 #[cfg(feature = "store-prometheus")]
 mod remote;
+#[cfg(all(feature = "api-prometheus", feature = "store-prometheus"))]
+mod remote_api;
 #[cfg(feature = "api-prometheus")]
 mod storm;
 

@@ -15,6 +15,11 @@
 //! written to the same backend; other ranges are an error. Series are listed as the backend lists
 //! them: Prometheus may name some that have no sample in the range.
 //!
+//! Remote read is asked for samples, and not for streamed XOR chunks. An answer is held as samples of
+//! 24 bytes in either case, since it is merged with what is queued; chunks would save the 18 bytes that
+//! a sample has in a body meanwhile, at most [`RemoteOptions::answer_bytes`] in all, for a decoder of a
+//! format that nothing else here has. Long ranges are for [`RemoteQuery`], which reads the answer alone.
+//!
 //! **Limits.** Of what waits in the queue as much can be read as fits in memory
 //! ([`RemoteOptions::recent_samples`], the newest); the rest can be read once it is sent. A sample that
 //! is within the out-of-order window and older than what is in memory is judged by the backend. Behind
@@ -57,7 +62,7 @@ pub use wire::WireError;
 
 use backend::Backend;
 use merge::{Merged, merge};
-use queue::{Queue, QueueOptions, Shared, lock};
+use queue::{Counts, Queue, QueueOptions, Shared, lock};
 use recent::{Batch, Limits, Recent};
 use sender::{Sender, Sent};
 
@@ -233,13 +238,9 @@ impl RemoteStore {
     /// How the queue is.
     pub fn metrics(&self) -> RemoteMetrics {
         let (counts, sent) = (&self.queue.counts, &self.sent);
-        let queued_samples = counts.queued_samples.load(Relaxed);
-        let oldest = i64::try_from(counts.oldest.load(Relaxed)).ok();
-        let oldest = oldest.filter(|&millis| millis > 0 && queued_samples > 0);
-        let lag = oldest.map(|millis| self.clock.now().since(Timestamp::from_millis(millis)));
         RemoteMetrics {
             queued_bytes: counts.queued_bytes.load(Relaxed),
-            queued_samples,
+            queued_samples: counts.queued_samples.load(Relaxed),
             sent_samples: sent.samples.load(Relaxed),
             requests: sent.requests.load(Relaxed),
             connections: self.backend.pool.opened(),
@@ -248,15 +249,19 @@ impl RemoteStore {
             overflowed_samples: counts.dropped_full.load(Relaxed),
             retries: sent.retries.load(Relaxed),
             rewinds: sent.rewinds.load(Relaxed),
-            lag: lag.unwrap_or_default(),
+            lag: self.waiting().lag(),
             reachable: sent.reachable.load(Relaxed),
             last_error: sent.last_error(),
         }
     }
 
+    fn waiting(&self) -> Waiting {
+        Waiting { counts: self.queue.counts.clone(), clock: self.clock.clone() }
+    }
+
     /// An engine that hands whole queries to the backend.
     pub fn query_engine(&self) -> RemoteQuery {
-        RemoteQuery { backend: self.backend.clone() }
+        RemoteQuery::new(self.backend.clone(), self.waiting())
     }
 
     /// Waits until the backend has acknowledged, or refused for good, all that was committed before.
@@ -289,6 +294,24 @@ impl RemoteStore {
         let _ = sender.await;
         self.queue.close().await;
         let _ = task::spawn_blocking(|| thread.join()).await;
+    }
+}
+
+/// For how long samples wait to be sent.
+#[derive(Clone, Debug)]
+struct Waiting {
+    counts: Arc<Counts>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Waiting {
+    /// The age of the oldest commit that waits; zero when none does.
+    fn lag(&self) -> Duration {
+        let oldest = i64::try_from(self.counts.oldest.load(Relaxed)).unwrap_or_default();
+        if oldest == 0 || self.counts.queued_samples.load(Relaxed) == 0 {
+            return Duration::ZERO;
+        }
+        self.clock.now().since(Timestamp::from_millis(oldest))
     }
 }
 

@@ -11,22 +11,28 @@ use hms_ops_core::sample::{Sample, Value};
 use hms_ops_core::time::{TimeRange, Timestamp};
 use serde_json::Value as Json;
 
+use super::Waiting;
 use super::backend::{Backend, RemoteError, labels, seconds, time, unreadable};
 
 /// Points of one series in a range, as Prometheus has it.
 const MAX_POINTS: u64 = 11_000;
 /// What gives an answer an order of its own.
 const SORTS: [&str; 3] = ["sort", "topk", "bottomk"];
+/// From when on it is said that samples wait.
+const LATE: Duration = Duration::from_secs(10);
 
 /// Hands queries to the backend of a [`RemoteStore`](super::RemoteStore).
 ///
-/// The backend answers with what it has, which is what was committed before the last moments. What
-/// PromQL means is what it means there: VictoriaMetrics differs, and Prometheus 2 counts both ends of a
-/// window. Native histograms come whole in no JSON, so they are left out with a warning; they can be
-/// read with [`Store::select`](hms_ops_core::store::Store::select).
+/// The backend answers with what it has, which is what was committed before the last moments; when
+/// samples wait for longer than that, a warning says so. What PromQL means is what it means there:
+/// VictoriaMetrics differs, and Prometheus 2 counts both ends of a window. Native histograms come whole
+/// in no JSON, so without [`RemoteQuery::or`] they are left out with a warning; they can be read with
+/// [`Store::select`](hms_ops_core::store::Store::select).
 #[derive(Clone)]
 pub struct RemoteQuery {
-    pub(super) backend: Arc<Backend>,
+    backend: Arc<Backend>,
+    waiting: Waiting,
+    own: Option<Arc<dyn QueryEngine>>,
 }
 
 impl fmt::Debug for RemoteQuery {
@@ -43,7 +49,13 @@ impl QueryEngine for RemoteQuery {
         at: Timestamp,
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
-        self.ask("query", query, vec![("time", seconds(at))], options).await
+        // Without the second, VictoriaMetrics answers as of half a minute ago when asked about now.
+        let more = vec![("time", seconds(at)), ("nocache", "1".to_owned())];
+        let asked = self.ask("query", query, more, options).await;
+        match self.own.as_ref().filter(|_| is_left_to_us(&asked)) {
+            Some(own) => own.instant(query, at, options).await,
+            None => told(query, asked),
+        }
     }
 
     async fn range(
@@ -57,40 +69,58 @@ impl QueryEngine for RemoteQuery {
             let (query, reason) = (query.to_owned(), reason.to_owned());
             Err(QueryError::Malformed { query, reason })
         };
-        let step = step.as_millis();
-        if step == 0 || range.end < range.start {
+        let millis = step.as_millis();
+        if millis == 0 || range.end < range.start {
             return malformed("the step must be positive and the range not empty");
         }
-        let points = range.end.since(range.start).as_millis() / step + 1;
+        let points = range.end.since(range.start).as_millis() / millis + 1;
         let points = u64::try_from(points).unwrap_or(u64::MAX);
         if points > MAX_POINTS {
             return Err(QueryError::TooLarge { points, limit: MAX_POINTS });
         }
-        let step = format!("{}.{:03}", step / 1000, step % 1000);
+        let width = format!("{}.{:03}", millis / 1000, millis % 1000);
         let (start, end) = (seconds(range.start), seconds(range.end));
-        let more = vec![("start", start), ("end", end), ("step", step)];
-        self.ask("query_range", query, more, options).await
+        let more = vec![("start", start), ("end", end), ("step", width)];
+        let asked = self.ask("query_range", query, more, options).await;
+        match self.own.as_ref().filter(|_| is_left_to_us(&asked)) {
+            Some(own) => own.range(query, range, step, options).await,
+            None => told(query, asked),
+        }
     }
 }
 
+/// What the backend answered, and whether nothing had to be left out.
+type Asked = Result<(Answer, bool), RemoteError>;
+
 impl RemoteQuery {
+    pub(super) fn new(backend: Arc<Backend>, waiting: Waiting) -> Self {
+        Self { backend, waiting, own: None }
+    }
+
+    /// Lets `own` answer what the backend cannot: when it has no query API, cannot read the query, is
+    /// not there, or answers with native histograms. What is too much for it is not tried again.
+    #[must_use]
+    pub fn or(self, own: Arc<dyn QueryEngine>) -> Self {
+        Self { own: Some(own), ..self }
+    }
+
     async fn ask(
         &self,
         path: &str,
         query: &str,
         mut parameters: Vec<(&str, String)>,
         options: &QueryOptions,
-    ) -> Result<Answer, QueryError> {
+    ) -> Asked {
         let optional = [("timeout", options.timeout), ("lookback_delta", options.lookback)];
         for (name, value) in optional {
             parameters.extend(value.map(|value| (name, format!("{}ms", value.as_millis()))));
         }
         let mut all = vec![("query", query)];
         all.extend(parameters.iter().map(|(name, value)| (*name, &**value)));
-        let asked = self.backend.get(path, &all).await;
-        let (endpoint, json) = asked.map_err(|error| explained(query, error))?;
-        let mut answer = answer(&json)
-            .ok_or_else(|| explained(query, unreadable(&endpoint, &"no answer to a query")))?;
+        let behind = self.waiting.lag();
+        let (endpoint, json) = self.backend.get(path, &all).await?;
+        let (mut answer, whole) =
+            answer(&json).ok_or_else(|| unreadable(&endpoint, &"no answer to a query"))?;
         if !SORTS.iter().any(|word| query.contains(word)) {
             match &mut answer.data {
                 Data::Vector(all) => all.sort_by(|a, b| a.0.cmp(&b.0)),
@@ -98,8 +128,34 @@ impl RemoteQuery {
                 Data::Scalar(..) | Data::Text(..) => {}
             }
         }
-        Ok(answer)
+        if behind >= LATE {
+            let seconds = behind.as_secs();
+            answer.warnings.push(format!(
+                "samples of the last {seconds} s wait to be sent to the backend, which answered \
+                 without them"
+            ));
+        }
+        Ok((answer, whole))
     }
+}
+
+/// Whether an engine of our own may know more.
+fn is_left_to_us(asked: &Asked) -> bool {
+    match asked {
+        Ok((_, whole)) => !whole,
+        // A query that cannot be read there may be one of a later PromQL.
+        Err(RemoteError::Refused { status, .. }) => [400, 404, 405, 501, 502].contains(status),
+        Err(error) => error.is_silence() && !matches!(error, RemoteError::Timeout { .. }),
+    }
+}
+
+fn told(query: &str, asked: Asked) -> Result<Answer, QueryError> {
+    let (mut answer, whole) = asked.map_err(|error| explained(query, error))?;
+    if !whole {
+        let left_out = "the answer has native histograms, which are left out";
+        answer.warnings.push(left_out.to_owned());
+    }
+    Ok(answer)
 }
 
 /// What the API's statuses say about a query.
@@ -114,12 +170,12 @@ fn explained(query: &str, error: RemoteError) -> QueryError {
     }
 }
 
-fn answer(json: &Json) -> Option<Answer> {
+fn answer(json: &Json) -> Option<(Answer, bool)> {
     let said = |name| {
         let all = json.get(name).and_then(Json::as_array).into_iter().flatten();
         all.filter_map(Json::as_str).map(str::to_owned).collect()
     };
-    let (mut warnings, infos): (Vec<String>, _) = (said("warnings"), said("infos"));
+    let (warnings, infos) = (said("warnings"), said("infos"));
     let data = json.get("data")?;
     let result = data.get("result")?;
     let each = || result.as_array().map(|all| all.iter());
@@ -158,10 +214,7 @@ fn answer(json: &Json) -> Option<Answer> {
         }
         _ => return None,
     };
-    if !whole {
-        warnings.push("the answer has native histograms, which are left out".to_owned());
-    }
-    Some(Answer { data, warnings, infos })
+    Some((Answer { data, warnings, infos }, whole))
 }
 
 /// An instant in seconds, and a number as text.
@@ -189,12 +242,12 @@ mod tests {
             ] },
             "warnings": ["w"], "infos": ["i"],
         });
-        let read = answer(&json).unwrap();
+        let (read, whole) = answer(&json).unwrap();
         let at = Timestamp::from_millis(1500);
         let sample = |value: f64| Sample { at, value: value.into() };
         let labels = Labels::from_pairs([("a", "1")]);
         assert_eq!(read.data, Data::Vector(vec![(labels.clone(), sample(f64::INFINITY))]));
-        assert_eq!(read.warnings.len(), 2);
+        assert_eq!((&read.warnings[..], whole), (&["w".to_owned()][..], false));
         assert_eq!(read.infos, ["i"]);
         for (kind, result, expected) in [
             ("scalar", serde_json::json!([1.5, "2"]), Data::Scalar(at, 2.0)),
@@ -206,14 +259,14 @@ mod tests {
             ),
         ] {
             let json = serde_json::json!({ "data": { "resultType": kind, "result": result } });
-            assert_eq!(answer(&json), Some(expected.into()), "{kind}");
+            assert_eq!(answer(&json), Some((expected.into(), true)), "{kind}");
         }
         for hostile in
             ["null", "{\"data\":{}}", "{\"data\":{\"resultType\":\"vector\",\"result\":[1]}}"]
         {
             assert_eq!(
                 answer(&serde_json::from_str(hostile).unwrap())
-                    .filter(|a| { a.data != Data::Vector(Vec::new()) }),
+                    .filter(|(a, _)| { a.data != Data::Vector(Vec::new()) }),
                 None,
                 "{hostile}"
             );

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
 use std::time::Duration;
 
+use hms_ops_core::query::{Data, QueryEngine, QueryOptions, SelectorEngine};
 use hms_ops_core::sample::Sample;
 use hms_ops_core::store::{MemoryStore, StoreExt};
 use hms_ops_testkit::world::at;
@@ -317,6 +318,53 @@ fn a_refusal_is_one_however_much_is_said_about_it() {
         let metrics = until(&store, |metrics| metrics.refused_samples + metrics.retries > 0).await;
         assert_eq!((metrics.refused_samples, metrics.retries), (1, 0), "{metrics:?}");
         assert!(metrics.last_error.unwrap().contains("answered 400: xxx"));
+    });
+}
+
+#[test]
+fn a_query_is_the_backends_and_our_own_where_it_cannot() {
+    block_on(async {
+        let (mut backend, folder) = (Imitation::start().await, tempfile::tempdir().unwrap());
+        let clock = Arc::new(hms_ops_core::clock::ManualClock::at(at(0)));
+        backend.answer(503);
+        let options = RemoteOptions { clock: clock.clone(), ..options() };
+        let store = Arc::new(open(&backend, &folder, options));
+        clock.advance(Duration::from_secs(1));
+        store.append_one(&up("a"), at(1), 1.0).await.unwrap();
+        let own = Arc::new(SelectorEngine::new(store.clone()));
+        let engine = store.query_engine().or(own);
+        let (one, second) = (TimeRange::new(at(1), at(1)), Duration::from_secs(1));
+        let ask = async |engine: &RemoteQuery| {
+            let lookback = Some(Duration::from_millis(1));
+            let options = QueryOptions { lookback, ..QueryOptions::default() };
+            let instant = engine.instant("up", at(1), &options).await;
+            let range = engine.range("up", one, second, &options).await;
+            assert_eq!(instant.is_ok(), range.is_ok());
+            instant
+        };
+
+        let theirs = ask(&engine).await.unwrap();
+        assert_eq!(theirs.data, Data::Scalar(at(1), 42.0));
+        assert_eq!(theirs.warnings, ["beware"]);
+        let ours = Data::Vector(vec![(up("a"), sample(1, 1.0))]);
+        for status in [400, 404, 405, 501, 502] {
+            backend.answer_queries(status);
+            assert_eq!(ask(&engine).await.unwrap(), ours.clone().into(), "{status}");
+            ask(&store.query_engine()).await.unwrap_err();
+        }
+        for status in [401, 422, 500, 503] {
+            backend.answer_queries(status);
+            let error = ask(&engine).await.unwrap_err().to_string();
+            assert!(error.contains("why") || error.contains("remote"), "{error}");
+        }
+        backend.answer_queries(200);
+        clock.advance(Duration::from_secs(12));
+        assert_eq!(
+            ask(&engine).await.unwrap().warnings[1],
+            "samples of the last 12 s wait to be sent to the backend, which answered without them"
+        );
+        backend.die().await;
+        assert_eq!(ask(&engine).await.unwrap_or_else(|e| panic!("{e}")), ours.into());
     });
 }
 

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(15);
+const MINUTE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -281,6 +282,32 @@ fn histograms_of_whole_numbers_and_of_others_arrive_at_prometheus() {
         }
         let found = engine.instant("up", at, &QueryOptions::default()).await.unwrap();
         assert_eq!(found.warnings, ["the answer has native histograms, which are left out"]);
+    });
+}
+
+#[test]
+fn victoria_metrics_answers_whole_queries_also_about_this_moment() {
+    hms_ops_testkit::block_on(async {
+        let Some(peer) = Peer::start(VictoriaMetrics).await else { return };
+        let store = peer.reader();
+        let (past, now) = (base(), SystemClock.now());
+        for (zone, value) in [(1, 2.0), (2, 3.0)] {
+            let sample = |at| Sample { at, value: Value::from(value) };
+            write(&store, [(up(zone), sample(past)), (up(zone), sample(now))]).await;
+        }
+        store.flush().await;
+        let (engine, options) = (store.query_engine(), QueryOptions::default());
+        let sum = until("the backend has them", async || {
+            let found = engine.instant("sum(up)", now, &options).await.unwrap().into_values();
+            (found == [(Labels::empty(), 5.0.into())]).then_some(found)
+        });
+        sum.await;
+        let (range, step) = (TimeRange::new(past, past + MINUTE), MINUTE);
+        let found = engine.range("sum(up)", range, step, &options).await.unwrap().into_matrix();
+        let points = [past, past + MINUTE].map(|at| Sample { at, value: 5.0.into() });
+        assert_eq!(found, [(Labels::empty(), points.to_vec())]);
+        let error = engine.instant("sum(", now, &options).await.unwrap_err().to_string();
+        assert!(error.contains("sum("), "{error}");
     });
 }
 

@@ -32,6 +32,8 @@ struct State {
     born: AtomicU64,
     looks: AtomicU64,
     connections: AtomicU64,
+    /// What a query is answered, beside 42.
+    query_status: AtomicU16,
     /// What it says to a write that it does not take.
     said: Mutex<String>,
 }
@@ -52,6 +54,7 @@ impl Imitation {
             born: AtomicU64::new(1),
             looks: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            query_status: AtomicU16::new(200),
             said: Mutex::new("no".to_owned()),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -84,6 +87,10 @@ impl Imitation {
 
     pub(super) fn in_order(&self) -> bool {
         !self.state.late.load(SeqCst)
+    }
+
+    pub(super) fn answer_queries(&self, status: u16) {
+        self.state.query_status.store(status, SeqCst);
     }
 
     pub(super) fn connections(&self) -> u64 {
@@ -172,6 +179,12 @@ impl State {
         let data = match path {
             "/api/v1/write" => return self.write(&store, body).await,
             "/api/v1/read" => return (200, read(&store, body).await),
+            "/api/v1/query" | "/api/v1/query_range" => {
+                let status = self.query_status.load(SeqCst);
+                let data = json!({ "resultType": "scalar", "result": [1, "42"] });
+                let answer = json!({ "data": data, "error": "why", "warnings": ["beware"] });
+                return (status, answer.to_string().into());
+            }
             "/metrics" => {
                 self.looks.fetch_add(1, SeqCst);
                 let born = self.born.load(SeqCst);
