@@ -315,12 +315,15 @@ impl Backend {
 
     /// When the process began that answers, in seconds since the epoch, if it tells: the metric of that
     /// name which all that is written with Prometheus's Go library expose.
-    pub(super) async fn born(&self) -> Option<f64> {
-        let endpoint: Endpoint = format!("{}/metrics", self.base).parse().ok()?;
+    pub(super) async fn born(&self) -> Result<Option<f64>, RemoteError> {
+        let endpoint: Endpoint = format!("{}/metrics", self.base).parse()?;
         let request = endpoint.request(Bytes::new());
-        let reply = self.ask(&endpoint, request, self.answer_bytes).await.ok()?;
+        let reply = self.ask(&endpoint, request, self.answer_bytes).await?;
+        if [502, 503, 504].contains(&reply.status.as_u16()) {
+            return Err(refused(&endpoint, &reply));
+        }
         let text = String::from_utf8_lossy(&reply.body);
-        text.lines().find_map(|line| line.strip_prefix(BORN)?.trim().parse().ok())
+        Ok(text.lines().find_map(|line| line.strip_prefix(BORN)?.trim().parse().ok()))
     }
 
     async fn list(

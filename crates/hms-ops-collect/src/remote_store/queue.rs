@@ -2,7 +2,7 @@
 //!
 //! A thread of its own owns the log. Commits that wait are written one after the other and synced
 //! once. A record is acknowledged when the backend has taken it, and *safe* when that was long enough
-//! ago that the backend has it on its disk. From the first record that is not safe on, everything is
+//! ago that the backend has it on its disk, and it was not gone since. From the first record that is not safe on, everything is
 //! here, readable, and sent again when the backend or this process was gone.
 //!
 //! A record is `S`, when it was committed (milliseconds, 8 bytes), its samples (4 bytes) and the body
@@ -78,7 +78,7 @@ enum Call {
     Next { from: Seq, reply: oneshot::Sender<Vec<Record>> },
     Acknowledge { records: Vec<(Seq, u32)> },
     Rewind { reply: oneshot::Sender<Seq> },
-    Rest,
+    Settle,
     Close,
 }
 
@@ -251,9 +251,9 @@ impl Queue {
         let _ = self.calls.send(Call::Close).await;
     }
 
-    /// Lets the thread see that time has passed.
-    pub(super) async fn rest(&self) {
-        let _ = self.calls.send(Call::Rest).await;
+    /// Says that the backend was not gone until now, so that what it acknowledged long ago is safe.
+    pub(super) async fn settle(&self) {
+        let _ = self.calls.send(Call::Settle).await;
     }
 }
 
@@ -328,7 +328,7 @@ impl Thread {
                         self.steps.clear();
                         let _ = reply.send(self.progress.borrow().safe);
                     }
-                    Call::Rest => self.settle(),
+                    Call::Settle => self.settle(),
                     Call::Close => {
                         open = false;
                         break;
@@ -442,7 +442,6 @@ impl Thread {
             Some((at, last)) if now <= *at => *last = end.max(*last),
             _ => self.steps.push_back((now + self.options.keep / STEPS, end)),
         }
-        self.settle();
     }
 
     /// Lets go of what has become safe.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hms_ops_core::random;
 use hms_ops_wal::log::Seq;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{interval, sleep, timeout};
 
 use super::backend::{Backend, Fate, RemoteError};
 use super::queue::{Queue, Record};
@@ -19,6 +19,8 @@ use super::wire;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause that the backend may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(300);
+/// How long a look at the backend may hold up what is to be sent.
+const LOOK_PATIENCE: Duration = Duration::from_secs(2);
 /// Requests into which one refused record is cut at most, to find what is wrong with it.
 const CUTS: usize = 64;
 
@@ -65,6 +67,16 @@ enum End {
     Closed,
 }
 
+/// What a look at the backend has shown.
+enum Look {
+    /// It is the one that it was, as far as it tells.
+    Same,
+    /// Another one, which may not have what this one had.
+    New,
+    /// Nobody is there; whether what it has is safe shows later.
+    Gone,
+}
+
 impl Sender {
     /// Runs until the queue is closed.
     pub(super) async fn run(self) {
@@ -73,16 +85,20 @@ impl Sender {
         let mut seen = true;
         let mut born = None;
         let mut watch = interval(self.watch_pause);
-        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let records = tokio::select! {
                 biased;
                 _ = watch.tick() => {
-                    if self.is_new(&mut born).await {
-                        let Some(safe) = self.rewind().await else { return };
-                        position = safe;
+                    match self.look(&mut born).await {
+                        Look::New => {
+                            let Some(safe) = self.rewind().await else { return };
+                            position = safe;
+                        }
+                        Look::Same => self.queue.settle().await,
+                        Look::Gone => {}
                     }
-                    self.queue.rest().await;
+                    // From now on, or a look that takes long would be followed by the next at once.
+                    watch.reset();
                     continue;
                 }
                 records = self.queue.next(position) => records,
@@ -198,15 +214,21 @@ impl Sender {
     /// Whether another process has taken the backend's place since the last look, which may have gone
     /// unseen while there was nothing to send. Among several behind one address only the youngest
     /// counts, or each look would see another.
-    async fn is_new(&self, born: &mut Option<f64>) -> bool {
+    async fn look(&self, born: &mut Option<f64>) -> Look {
         let progress = *self.queue.progress.borrow();
-        if progress.safe >= progress.acknowledged {
-            return false;
+        if born.is_some() && progress.safe >= progress.acknowledged {
+            return Look::Same;
         }
-        let Some(now) = self.backend.born().await else { return false };
-        let younger = born.is_some_and(|born| now > born);
-        *born = Some(born.map_or(now, |born| born.max(now)));
-        younger
+        match timeout(LOOK_PATIENCE, self.backend.born()).await {
+            Ok(Ok(Some(now))) => {
+                let younger = born.is_some_and(|born| now > born);
+                *born = Some(born.map_or(now, |born| born.max(now)));
+                if younger { Look::New } else { Look::Same }
+            }
+            Ok(Err(error)) if error.is_silence() => Look::Gone,
+            // It tells nothing, which is no reason to keep samples for ever.
+            _ => Look::Same,
+        }
     }
 }
 

@@ -189,12 +189,80 @@ fn a_backend_that_was_replaced_unseen_is_told_by_its_start_time() {
 }
 
 #[test]
+fn nothing_is_safe_before_the_backend_was_looked_at_after_a_long_outage() {
+    block_on(async {
+        let (backend, folder) = (Imitation::start().await, tempfile::tempdir().unwrap());
+        let keep = Duration::from_secs(2);
+        let clock = Arc::new(hms_ops_core::clock::ManualClock::at(at(1000)));
+        let options = RemoteOptions { keep, clock: clock.clone(), ..options() };
+        let store = open(&backend, &folder, options);
+        store.append_one(&up("a"), at(1), 1.0).await.unwrap();
+        store.flush().await;
+        until(&store, |_| backend.looks() > 1).await;
+        // What stands before it answers while it is gone.
+        backend.answer(503);
+        store.append_one(&up("a"), at(2), 2.0).await.unwrap();
+        until(&store, |metrics| metrics.retries > 0).await;
+        clock.advance(Duration::from_secs(100));
+        backend.replace();
+        backend.answer(204);
+        until(&store, |metrics| metrics.rewinds == 1 && metrics.sent_samples == 4).await;
+        let expected = vec![sample(1, 1.0), sample(2, 2.0)];
+        assert_eq!(backend.collect().await, [(up("a"), expected)]);
+    });
+}
+
+#[test]
+fn what_was_acknowledged_is_kept_while_an_idle_backend_is_gone() {
+    block_on(async {
+        let (mut backend, folder) = (Imitation::start().await, tempfile::tempdir().unwrap());
+        let keep = Duration::from_secs(2);
+        let clock = Arc::new(hms_ops_core::clock::ManualClock::at(at(1000)));
+        let options = RemoteOptions { keep, clock: clock.clone(), ..options() };
+        let store = open(&backend, &folder, options);
+        store.append_one(&up("a"), at(1), 1.0).await.unwrap();
+        store.flush().await;
+        until(&store, |_| backend.looks() > 1).await;
+        backend.die().await;
+        // Whoever looks finds nobody, before and after what was acknowledged grows old.
+        for wait in [0, 100] {
+            clock.advance(Duration::from_secs(wait));
+            let before = store.metrics().connections;
+            until(&store, |metrics| metrics.connections > before + 1).await;
+        }
+        backend.rise_empty().await;
+        backend.replace();
+        until(&store, |metrics| metrics.rewinds == 1 && metrics.sent_samples == 2).await;
+        assert_eq!(backend.collect().await, [(up("a"), vec![sample(1, 1.0)])]);
+    });
+}
+
+#[test]
+fn a_backend_that_is_silent_about_itself_is_sent_to_all_the_same() {
+    block_on(async {
+        let (backend, folder) = (Imitation::start().await, tempfile::tempdir().unwrap());
+        backend.mute();
+        let keep = Duration::from_secs(2);
+        let store = open(&backend, &folder, RemoteOptions { keep, ..options() });
+        let sent = async {
+            for i in 0..3 {
+                store.append_one(&up("a"), at(i), 1.0).await.unwrap();
+                store.flush().await;
+                // Whoever looks looks again.
+                until(&store, |_| backend.looks() > i as u64).await;
+            }
+        };
+        timeout(Duration::from_secs(15), sent).await.expect("looks hold up what is sent");
+    });
+}
+
+#[test]
 fn what_is_safe_leaves_the_disk_and_what_is_not_stays() {
     block_on(async {
         let (backend, folder) = (Imitation::start().await, tempfile::tempdir().unwrap());
         let clock = Arc::new(hms_ops_core::clock::ManualClock::at(at(1000)));
-        let queue_bytes = 4 << 20;
-        let options = RemoteOptions { clock: clock.clone(), queue_bytes, ..options() };
+        let (queue_bytes, keep) = (4 << 20, Duration::from_secs(1));
+        let options = RemoteOptions { clock: clock.clone(), queue_bytes, keep, ..options() };
         let store = open(&backend, &folder, options);
         let long = Labels::metric("up").with("text", &"x".repeat(1000));
         for i in 0..500 {
@@ -203,11 +271,11 @@ fn what_is_safe_leaves_the_disk_and_what_is_not_stays() {
         store.flush().await;
         let full = store.metrics().queued_bytes;
         assert!(full > 500_000, "{full}");
-        clock.advance(Duration::from_secs(59));
+        clock.advance(Duration::from_millis(900));
         store.append_one(&long, at(500), 0.0).await.unwrap();
         store.flush().await;
         assert!(store.metrics().queued_bytes >= full);
-        clock.advance(Duration::from_secs(30));
+        clock.advance(Duration::from_secs(1));
         store.append_one(&long, at(501), 0.0).await.unwrap();
         store.flush().await;
         until(&store, |metrics| metrics.queued_bytes < full / 2).await;

@@ -32,6 +32,8 @@ struct State {
     born: AtomicU64,
     looks: AtomicU64,
     connections: AtomicU64,
+    /// Whether `/metrics` says nothing.
+    mute: AtomicBool,
     /// What a query is answered, beside 42.
     query_status: AtomicU16,
     /// What it says to a write that it does not take.
@@ -54,6 +56,7 @@ impl Imitation {
             born: AtomicU64::new(1),
             looks: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            mute: AtomicBool::new(false),
             query_status: AtomicU16::new(200),
             said: Mutex::new("no".to_owned()),
         });
@@ -87,6 +90,11 @@ impl Imitation {
 
     pub(super) fn in_order(&self) -> bool {
         !self.state.late.load(SeqCst)
+    }
+
+    /// Says nothing more at `/metrics`.
+    pub(super) fn mute(&self) {
+        self.state.mute.store(true, SeqCst);
     }
 
     pub(super) fn answer_queries(&self, status: u16) {
@@ -187,6 +195,9 @@ impl State {
             }
             "/metrics" => {
                 self.looks.fetch_add(1, SeqCst);
+                if self.mute.load(SeqCst) {
+                    std::future::pending::<()>().await;
+                }
                 let born = self.born.load(SeqCst);
                 return (200, format!("process_start_time_seconds {born}e9\n").into());
             }
