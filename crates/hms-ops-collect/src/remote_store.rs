@@ -46,6 +46,7 @@ use hms_ops_wal::disk::{Disk, OsDisk};
 use tokio::task;
 use tokio::time::timeout;
 
+mod answer;
 mod backend;
 mod merge;
 mod query;

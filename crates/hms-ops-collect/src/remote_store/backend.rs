@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hms_ops_core::labels::{Labels, NAME};
 use hms_ops_core::matcher::Matcher;
+use hms_ops_core::query::Answer;
 use hms_ops_core::sample::{Exemplar, Sample, Value};
 use hms_ops_core::time::{TimeRange, Timestamp};
 use http_body_util::Full;
@@ -19,10 +20,11 @@ use hyper::header::{
 };
 use hyper::{Method, Request, StatusCode};
 use serde_json::Value as Json;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::RemoteOptions;
 use super::wire::{self, TimeSeries, WireError};
+use super::{RemoteOptions, answer};
 use crate::client::{
     self, Access, ClientError, Endpoint, Pool, Reply, Secret, TlsOptions, in_one_line,
 };
@@ -31,6 +33,8 @@ use crate::client::{
 const MAX_SAID: usize = 64 << 10;
 /// Characters of what the backend says that are repeated in an error.
 const SAID: usize = 200;
+/// Queries at once, as many answers being held; more wait.
+const QUERIES: usize = 16;
 /// Begins a line.
 const BORN: &str = "process_start_time_seconds ";
 /// The last time that every query API takes, in the year 2262; the first is the epoch.
@@ -132,6 +136,8 @@ pub(super) struct Backend {
     headers: HeaderMap,
     timeout: Duration,
     answer_bytes: usize,
+    /// Queries whose answers may be on their way at once.
+    turns: Semaphore,
     /// Whether it has answered that it knows no remote read.
     queries_only: AtomicBool,
 }
@@ -163,6 +169,7 @@ impl Backend {
             headers: all,
             timeout: options.timeout,
             answer_bytes: options.answer_bytes,
+            turns: Semaphore::new(QUERIES),
             queries_only: AtomicBool::new(false),
         })
     }
@@ -242,8 +249,30 @@ impl Backend {
         let length = near(range.end).since(near(range.start)).as_millis() + 1;
         let query = format!("{}[{length}ms]", selector(matchers));
         let time = seconds(range.end);
-        let (endpoint, json) = self.get("query", &[("query", &query), ("time", &time)]).await?;
-        series(&json["data"]).ok_or_else(|| unreadable(&endpoint, &"no matrix of samples"))
+        let (answer, _) = self.query("query", &[("query", &query), ("time", &time)]).await?;
+        // Of all NaNs such a backend keeps the staleness marker alone, and tells it as any NaN.
+        let stale = |sample: &mut Sample| {
+            if sample.value.as_float().is_some_and(f64::is_nan) {
+                sample.value = Value::STALE;
+            }
+        };
+        let series = |(labels, mut samples): (Labels, Vec<Sample>)| {
+            samples.iter_mut().for_each(stale);
+            TimeSeries { labels, samples, exemplars: Vec::new() }
+        };
+        Ok(answer.into_matrix().into_iter().map(series).collect())
+    }
+
+    /// Asks for the answer to a query, and whether nothing of it was left out.
+    pub(super) async fn query(
+        &self,
+        path: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<(Answer, bool), RemoteError> {
+        // Nobody closes it.
+        let _turn = self.turns.acquire().await;
+        let (endpoint, body) = self.fetch(path, parameters).await?;
+        answer::read(&body).map_err(|error| unreadable(&endpoint, &error))
     }
 
     /// The series that the backend lists.
@@ -340,11 +369,22 @@ impl Backend {
     }
 
     /// Asks the query API.
-    pub(super) async fn get(
+    async fn get(
         &self,
         path: &str,
         parameters: &[(&str, &str)],
     ) -> Result<(Endpoint, Json), RemoteError> {
+        let (endpoint, body) = self.fetch(path, parameters).await?;
+        let answer = serde_json::from_slice(&body);
+        let answer = answer.map_err(|error| unreadable(&endpoint, &error))?;
+        Ok((endpoint, answer))
+    }
+
+    async fn fetch(
+        &self,
+        path: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<(Endpoint, Vec<u8>), RemoteError> {
         let mut text = String::new();
         for (name, value) in parameters {
             let between = if text.is_empty() { "" } else { "&" };
@@ -365,9 +405,7 @@ impl Backend {
         if !reply.status.is_success() {
             return Err(refused(&endpoint, &reply));
         }
-        let answer = serde_json::from_slice(&reply.body);
-        let answer = answer.map_err(|error| unreadable(&endpoint, &error))?;
-        Ok((endpoint, answer))
+        Ok((endpoint, reply.body))
     }
 
     fn post(&self, to: &Endpoint, body: Vec<u8>, kind: &'static str) -> Request<Full<Bytes>> {
@@ -406,7 +444,7 @@ fn refused(endpoint: &Endpoint, reply: &Reply) -> RemoteError {
     RemoteError::Refused { url: endpoint.url().to_owned(), status: reply.status.as_u16(), said }
 }
 
-pub(super) fn unreadable(endpoint: &Endpoint, reason: &dyn ToString) -> RemoteError {
+fn unreadable(endpoint: &Endpoint, reason: &dyn ToString) -> RemoteError {
     RemoteError::Unreadable { url: endpoint.url().to_owned(), reason: reason.to_string() }
 }
 
@@ -470,26 +508,9 @@ fn encoded(text: &str) -> String {
     out
 }
 
-pub(super) fn labels(json: &Json) -> Option<Labels> {
+fn labels(json: &Json) -> Option<Labels> {
     let pairs = json.as_object()?.iter().map(|(name, value)| Some((&**name, value.as_str()?)));
     Some(Labels::from_pairs(pairs.collect::<Option<Vec<_>>>()?))
-}
-
-/// The series of a matrix.
-fn series(data: &Json) -> Option<Vec<TimeSeries>> {
-    let all = data.get("result")?.as_array()?;
-    let one = |one: &Json| {
-        let values = one.get("values").and_then(Json::as_array);
-        let samples = values.into_iter().flatten().map(|pair| {
-            let value: f64 = pair.get(1)?.as_str()?.parse().ok()?;
-            // Of all NaNs such a backend keeps the staleness marker alone, and tells it as any NaN.
-            let value = if value.is_nan() { Value::STALE } else { value.into() };
-            Some(Sample { at: time(pair.get(0)?)?, value })
-        });
-        let samples = samples.collect::<Option<_>>()?;
-        Some(TimeSeries { labels: labels(one.get("metric")?)?, samples, exemplars: Vec::new() })
-    };
-    all.iter().map(one).collect()
 }
 
 fn exemplars(data: &Json) -> Option<Vec<(Labels, Vec<Exemplar>)>> {
@@ -506,7 +527,7 @@ fn exemplars(data: &Json) -> Option<Vec<(Labels, Vec<Exemplar>)>> {
     data.as_array().map_or(Some(Vec::new()), |all| all.iter().map(one).collect())
 }
 
-pub(super) fn time(json: &Json) -> Option<Timestamp> {
+fn time(json: &Json) -> Option<Timestamp> {
     Some(Timestamp::from_millis((json.as_f64()? * 1000.0).round() as i64))
 }
 

@@ -5,14 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hms_ops_core::labels::Labels;
 use hms_ops_core::query::{Answer, Data, QueryEngine, QueryError, QueryOptions};
-use hms_ops_core::sample::{Sample, Value};
 use hms_ops_core::time::{TimeRange, Timestamp};
-use serde_json::Value as Json;
 
 use super::Waiting;
-use super::backend::{Backend, RemoteError, labels, seconds, time, unreadable};
+use super::backend::{Backend, RemoteError, seconds};
 
 /// Points of one series in a range, as Prometheus has it.
 const MAX_POINTS: u64 = 11_000;
@@ -118,9 +115,7 @@ impl RemoteQuery {
         let mut all = vec![("query", query)];
         all.extend(parameters.iter().map(|(name, value)| (*name, &**value)));
         let behind = self.waiting.lag();
-        let (endpoint, json) = self.backend.get(path, &all).await?;
-        let (mut answer, whole) =
-            answer(&json).ok_or_else(|| unreadable(&endpoint, &"no answer to a query"))?;
+        let (mut answer, whole) = self.backend.query(path, &all).await?;
         if !SORTS.iter().any(|word| query.contains(word)) {
             match &mut answer.data {
                 Data::Vector(all) => all.sort_by(|a, b| a.0.cmp(&b.0)),
@@ -170,106 +165,8 @@ fn explained(query: &str, error: RemoteError) -> QueryError {
     }
 }
 
-fn answer(json: &Json) -> Option<(Answer, bool)> {
-    let said = |name| {
-        let all = json.get(name).and_then(Json::as_array).into_iter().flatten();
-        all.filter_map(Json::as_str).map(str::to_owned).collect()
-    };
-    let (warnings, infos) = (said("warnings"), said("infos"));
-    let data = json.get("data")?;
-    let result = data.get("result")?;
-    let each = || result.as_array().map(|all| all.iter());
-    let mut whole = true;
-    let mut is_whole = |one: &Json| {
-        let lacks = one.get("histogram").or_else(|| one.get("histograms")).is_some();
-        whole &= !lacks;
-    };
-    let data = match data.get("resultType")?.as_str()? {
-        "scalar" => {
-            let Sample { at, value } = point(result)?;
-            Data::Scalar(at, value.as_float()?)
-        }
-        "string" => Data::Text(time(result.get(0)?)?, result.get(1)?.as_str()?.to_owned()),
-        "vector" => {
-            let mut all = Vec::new();
-            for one in each()? {
-                is_whole(one);
-                if let Some(value) = one.get("value") {
-                    all.push((labels(one.get("metric")?)?, point(value)?));
-                }
-            }
-            Data::Vector(all)
-        }
-        "matrix" => {
-            let mut all: Vec<(Labels, Vec<Sample>)> = Vec::new();
-            for one in each()? {
-                is_whole(one);
-                let values = one.get("values").and_then(Json::as_array);
-                if let Some(values) = values.filter(|values| !values.is_empty()) {
-                    let points = values.iter().map(point).collect::<Option<_>>()?;
-                    all.push((labels(one.get("metric")?)?, points));
-                }
-            }
-            Data::Matrix(all)
-        }
-        _ => return None,
-    };
-    Some((Answer { data, warnings, infos }, whole))
-}
-
-/// An instant in seconds, and a number as text.
-fn point(pair: &Json) -> Option<Sample> {
-    let value: f64 = pair.get(1)?.as_str()?.parse().ok()?;
-    Some(Sample { at: time(pair.get(0)?)?, value: Value::Float(value) })
-}
-
 impl From<RemoteError> for hms_ops_core::store::StoreError {
     fn from(error: RemoteError) -> Self {
         Self::Backend(error.into())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_kind_of_answer_is_read_with_what_was_said_about_it() {
-        let json = serde_json::json!({
-            "data": { "resultType": "vector", "result": [
-                { "metric": { "a": "1" }, "value": [1.5, "+Inf"] },
-                { "metric": { "a": "2" }, "histogram": [1.5, { "count": "1" }] },
-            ] },
-            "warnings": ["w"], "infos": ["i"],
-        });
-        let (read, whole) = answer(&json).unwrap();
-        let at = Timestamp::from_millis(1500);
-        let sample = |value: f64| Sample { at, value: value.into() };
-        let labels = Labels::from_pairs([("a", "1")]);
-        assert_eq!(read.data, Data::Vector(vec![(labels.clone(), sample(f64::INFINITY))]));
-        assert_eq!((&read.warnings[..], whole), (&["w".to_owned()][..], false));
-        assert_eq!(read.infos, ["i"]);
-        for (kind, result, expected) in [
-            ("scalar", serde_json::json!([1.5, "2"]), Data::Scalar(at, 2.0)),
-            ("string", serde_json::json!([1.5, "x"]), Data::Text(at, "x".into())),
-            (
-                "matrix",
-                serde_json::json!([{ "metric": { "a": "1" }, "values": [[1.5, "-0.25"]] }]),
-                Data::Matrix(vec![(labels, vec![sample(-0.25)])]),
-            ),
-        ] {
-            let json = serde_json::json!({ "data": { "resultType": kind, "result": result } });
-            assert_eq!(answer(&json), Some((expected.into(), true)), "{kind}");
-        }
-        for hostile in
-            ["null", "{\"data\":{}}", "{\"data\":{\"resultType\":\"vector\",\"result\":[1]}}"]
-        {
-            assert_eq!(
-                answer(&serde_json::from_str(hostile).unwrap())
-                    .filter(|(a, _)| { a.data != Data::Vector(Vec::new()) }),
-                None,
-                "{hostile}"
-            );
-        }
     }
 }
