@@ -52,6 +52,8 @@ pub(super) fn merge<T: Timed>(
         });
         known.append(&mut found);
         known.sort_by_key(Timed::at);
+        // VictoriaMetrics may answer with both when a sample was sent twice.
+        known.dedup_by(|later, earlier| later.excludes(earlier));
     }
     all.retain(|_, found| !found.is_empty());
     all.into_iter().collect()
@@ -85,5 +87,21 @@ impl SeriesSet for Merged {
     fn read(&mut self, into: &mut Vec<Sample>) -> Result<(), StoreError> {
         into.append(&mut self.current.1);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_has_one_sample_though_the_backend_has_it_twice_and_the_newest_is_ours() {
+        let sample =
+            |at: i64, value: f64| Sample { at: Timestamp::from_millis(at), value: value.into() };
+        let all = |samples: Vec<Sample>| vec![(Labels::metric("up"), samples)];
+        let remote = all(vec![sample(1, 1.0), sample(2, 2.0), sample(1, 1.0), sample(2, 2.0)]);
+        let recent = all(vec![sample(2, 2.5), sample(3, 3.0)]);
+        let merged = merge(remote.into_iter(), recent, TimeRange::ALL);
+        assert_eq!(merged, all(vec![sample(1, 1.0), sample(2, 2.5), sample(3, 3.0)]));
     }
 }
