@@ -8,12 +8,14 @@
 //! That a backend has acknowledged a write does not mean that it has it on its disk. So samples stay
 //! in the queue for [`RemoteOptions::keep`] after that, and are sent again when the backend was gone
 //! meanwhile, or this process was. Sent twice is harmless: the backend knows a sample by its instant.
+//! VictoriaMetrics does so with `-dedup.minScrapeInterval=1ms`; without it, `count_over_time` and its
+//! kin may count such a sample twice when they are evaluated there.
 //!
 //! **Reads** ask the backend and add what is queued, so that a sample can be read once its commit has
-//! resolved. When the backend cannot be asked, ranges that begin after everything older became safe
-//! are answered from the queue alone, which knows what was written here and nothing that others have
-//! written to the same backend; other ranges are an error. Series are listed as the backend lists
-//! them: Prometheus may name some that have no sample in the range.
+//! resolved. When the backend cannot be asked, or does not answer within 300 ms, ranges that begin
+//! after everything older became safe are answered from the queue alone, which knows what was written
+//! here and nothing that others have written to the same backend; other ranges are an error. Series are
+//! listed as the backend lists them: Prometheus may name some that have no sample in the range.
 //!
 //! Remote read is asked for samples, and not for streamed XOR chunks. An answer is held as samples of
 //! 24 bytes in either case, since it is merged with what is queued; chunks would save the 18 bytes that
@@ -69,6 +71,9 @@ use sender::{Sender, Sent};
 
 /// How often a backend with samples that are not safe is asked since when it runs.
 const WATCH_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long the backend may take when what is here suffices: rules have to be evaluated in time.
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// What a [`RemoteStore`] may take, and how it sends.
 #[derive(Clone, Debug)]
@@ -341,8 +346,8 @@ impl Store for RemoteStore {
         if range.end < range.start {
             return Ok(Box::new(Merged::of(Vec::new())));
         }
-        let asked = self.backend.select(matchers, range).await;
-        let remote = self.unless_covered(asked, range)?;
+        let asked = self.backend.select(matchers, range);
+        let remote = self.unless_covered(asked, range).await?;
         // Read after the backend was asked: what leaves memory meanwhile was acknowledged long ago.
         let recent = lock(&self.recent).select(matchers, range);
         let remote = remote.into_iter().map(|series| (series.labels, series.samples));
@@ -363,8 +368,8 @@ impl Store for RemoteStore {
         if range.end < range.start {
             return Ok(Vec::new());
         }
-        let asked = self.backend.series(matchers, range).await;
-        let mut all = self.unless_covered(asked, range)?;
+        let asked = self.backend.series(matchers, range);
+        let mut all = self.unless_covered(asked, range).await?;
         all.append(&mut self.recent_series(matchers, range));
         Ok(sorted(all))
     }
@@ -377,8 +382,8 @@ impl Store for RemoteStore {
         if range.end < range.start {
             return Ok(Vec::new());
         }
-        let asked = self.backend.labels(None, matchers, range).await;
-        let mut all = self.unless_covered(asked, range)?;
+        let asked = self.backend.labels(None, matchers, range);
+        let mut all = self.unless_covered(asked, range).await?;
         all.append(&mut labels::names(&self.recent_series(matchers, range)));
         Ok(sorted(all))
     }
@@ -392,8 +397,8 @@ impl Store for RemoteStore {
         if range.end < range.start {
             return Ok(Vec::new());
         }
-        let asked = self.backend.labels(Some(name), matchers, range).await;
-        let mut all = self.unless_covered(asked, range)?;
+        let asked = self.backend.labels(Some(name), matchers, range);
+        let mut all = self.unless_covered(asked, range).await?;
         all.append(&mut labels::values(name, &self.recent_series(matchers, range)));
         Ok(sorted(all))
     }
@@ -406,8 +411,8 @@ impl Store for RemoteStore {
         if range.end < range.start {
             return Ok(Vec::new());
         }
-        let asked = self.backend.exemplars(matchers, range).await;
-        let remote = self.unless_covered(asked, range)?;
+        let asked = self.backend.exemplars(matchers, range);
+        let remote = self.unless_covered(asked, range).await?;
         let recent = lock(&self.recent).exemplars(matchers, range);
         Ok(merge(remote.into_iter(), recent, range))
     }
@@ -432,14 +437,23 @@ impl Store for RemoteStore {
 }
 
 impl RemoteStore {
-    /// What the backend answered; nothing when it was silent and what is here suffices.
-    fn unless_covered<T>(
+    /// What the backend answers; nothing when it is silent and what is here suffices.
+    async fn unless_covered<T>(
         &self,
-        asked: Result<Vec<T>, RemoteError>,
+        asked: impl Future<Output = Result<Vec<T>, RemoteError>>,
         range: TimeRange,
     ) -> Result<Vec<T>, StoreError> {
+        let suffices = || lock(&self.recent).covers(range);
+        let asked = match suffices() {
+            true if self.backend.is_silent() => return Ok(Vec::new()),
+            true => {
+                let late = |_| Err(self.backend.late(PATIENCE));
+                timeout(PATIENCE, asked).await.unwrap_or_else(late)
+            }
+            false => asked.await,
+        };
         match asked {
-            Err(error) if error.is_silence() && lock(&self.recent).covers(range) => Ok(Vec::new()),
+            Err(error) if error.is_silence() && suffices() => Ok(Vec::new()),
             asked => Ok(asked?),
         }
     }

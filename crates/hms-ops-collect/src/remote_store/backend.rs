@@ -6,9 +6,11 @@
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hms_ops_core::clock::Stopwatch;
 use hms_ops_core::labels::{Labels, NAME};
 use hms_ops_core::matcher::Matcher;
 use hms_ops_core::query::Answer;
@@ -35,6 +37,8 @@ const MAX_SAID: usize = 64 << 10;
 const SAID: usize = 200;
 /// Queries at once, as many answers being held; more wait.
 const QUERIES: usize = 16;
+/// How long one that said nothing is not asked by those who can do without it.
+const SILENCE: Duration = Duration::from_secs(2);
 /// Begins a line.
 const BORN: &str = "process_start_time_seconds ";
 /// The last time that every query API takes, in the year 2262; the first is the epoch.
@@ -136,6 +140,8 @@ pub(super) struct Backend {
     headers: HeaderMap,
     timeout: Duration,
     answer_bytes: usize,
+    /// When it was last found to say nothing, if it has not answered since.
+    silent: Mutex<Option<Stopwatch>>,
     /// Queries whose answers may be on their way at once.
     turns: Semaphore,
     /// Whether it has answered that it knows no remote read.
@@ -169,6 +175,7 @@ impl Backend {
             headers: all,
             timeout: options.timeout,
             answer_bytes: options.answer_bytes,
+            silent: Mutex::default(),
             turns: Semaphore::new(QUERIES),
             queries_only: AtomicBool::new(false),
         })
@@ -425,8 +432,29 @@ impl Backend {
         request.headers_mut().extend(self.headers.clone());
         let url = || endpoint.url().to_owned();
         let asked = timeout(self.timeout, self.pool.round(endpoint, request, limit)).await;
-        let asked = asked.map_err(|_| RemoteError::Timeout { url: url(), limit: self.timeout })?;
-        asked.map_err(|source| RemoteError::Exchange { url: url(), source })
+        let asked = match asked {
+            Err(_) => Err(RemoteError::Timeout { url: url(), limit: self.timeout }),
+            Ok(asked) => asked.map_err(|source| RemoteError::Exchange { url: url(), source }),
+        };
+        self.note(asked.as_ref().is_err_and(RemoteError::is_silence));
+        asked
+    }
+
+    fn note(&self, silent: bool) {
+        let since = silent.then(Stopwatch::start);
+        *self.silent.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// Whether it was found to say nothing a moment ago, and has not answered since.
+    pub(super) fn is_silent(&self) -> bool {
+        let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        silent.as_ref().is_some_and(|since| since.elapsed() < SILENCE)
+    }
+
+    /// Says that somebody did not wait longer for it.
+    pub(super) fn late(&self, limit: Duration) -> RemoteError {
+        self.note(true);
+        RemoteError::Timeout { url: self.base.clone(), limit }
     }
 }
 

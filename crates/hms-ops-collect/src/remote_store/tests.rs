@@ -126,6 +126,26 @@ fn a_silent_backend_is_made_up_for_where_memory_suffices() {
 }
 
 #[test]
+fn a_backend_that_hangs_costs_readers_for_whom_memory_suffices_a_moment_once() {
+    block_on(async {
+        let (backend, folder) = (Imitation::start().await, tempfile::tempdir().unwrap());
+        let store = open(&backend, &folder, options());
+        let now = store.clock.now();
+        backend.hang();
+        store.append_one(&up("a"), now, 1.0).await.unwrap();
+        let here = TimeRange::new(now, Timestamp::MAX);
+        let expected = [(up("a"), vec![Sample { at: now, value: 1.0.into() }])];
+        let reads = async {
+            for _ in 0..20 {
+                assert_eq!(store.collect(&[], here).await.unwrap(), expected);
+                assert_eq!(store.series(&[], here).await.unwrap(), [up("a")]);
+            }
+        };
+        timeout(Duration::from_secs(2), reads).await.expect("readers wait");
+    });
+}
+
+#[test]
 fn the_queue_goes_on_after_our_own_restart() {
     block_on(async {
         let (backend, folder) = (Imitation::start().await, tempfile::tempdir().unwrap());
