@@ -96,5 +96,5 @@ const PATIENCE: Duration = Duration::from_secs(5);
 fn open(folder: &Path) -> Arc<Tsdb> {
     let durability = Durability::Interval(Duration::from_secs(1));
     let options = Options { durability, ..Options::default() };
-    Arc::new(Tsdb::open(&data(folder), options).expect("a folder of ours"))
+    Arc::new(Tsdb::open(data(folder), options).expect("a folder of ours"))
 }
