@@ -96,10 +96,11 @@ impl Target {
         self
     }
 
-    /// How often; at least a millisecond.
+    /// How often; at least a millisecond, and once in a century at least.
     #[must_use]
     pub fn interval(mut self, interval: Duration) -> Self {
-        self.interval = interval.max(Duration::from_millis(1));
+        const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
+        self.interval = interval.clamp(Duration::from_millis(1), CENTURY);
         self
     }
 

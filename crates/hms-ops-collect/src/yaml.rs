@@ -12,7 +12,7 @@ const MAX_DEPTH: usize = 64;
 /// Nodes of a document; one that is repeated by an alias counts each time.
 const MAX_NODES: usize = 1_000_000;
 /// Keys of one mapping, each of which is compared with those before it.
-const MAX_KEYS: usize = 10_000;
+const MAX_KEYS: usize = 1_000;
 /// The key whose mappings are merged into the one it stands in.
 const MERGE: &str = "<<";
 
@@ -266,6 +266,25 @@ mod tests {
         assert_eq!(fault("? [a]\n: 1\n"), "1: a key must be text");
         assert!(fault("a: [1\nb: 2\n").contains(": not YAML: "));
         assert_eq!(fault("a: *b\n").split(':').next(), Some("1"));
+    }
+
+    #[test]
+    fn json_is_read_as_any_program_writes_it() {
+        for (json, read) in [
+            (
+                "[\n\t{\n\t\t\"targets\": [\n\t\t\t\"a:1\"\n\t\t]\n\t}\n]\n",
+                "[{targets=[a:1@4]@3}@2]@1",
+            ),
+            (
+                r#"[{"targets":["a:1"],"labels":{"b":"c"}}]"#,
+                "[{targets=[a:1@1]@1 labels={b=c@1}@1}@1]@1",
+            ),
+            ("{\"a\" : \"b\\/c\"\r\n,\"d\":null}", "{a=b/c@1 d=null@2}@1"),
+            (r#"{"a": "\u00e4\b\f"}"#, "{a=ä\u{8}\u{c}@1}@1"),
+        ] {
+            let parsed = parse(json).map(|node| shown(&node));
+            assert_eq!(parsed.map_err(|fault| fault.reason), Ok(read.to_owned()), "{json}");
+        }
     }
 
     #[test]

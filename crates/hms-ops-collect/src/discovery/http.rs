@@ -59,7 +59,14 @@ async fn list(
     if !content_type.eq_ignore_ascii_case("application/json") {
         return Err(format!("{url}: {content_type:?} is not application/json"));
     }
-    let text = str::from_utf8(&answer.body).map_err(|error| format!("{url}: {error}"))?;
+    let (body, url) = (answer.body, url.to_owned());
+    // A list may be long, and takes longer to read than the executor can wait.
+    let read = tokio::task::spawn_blocking(move || groups(&url, &body)).await;
+    read.unwrap_or_else(|failed| Err(failed.to_string()))
+}
+
+fn groups(url: &str, body: &[u8]) -> Result<Vec<Group>, String> {
+    let text = str::from_utf8(body).map_err(|error| format!("{url}: {error}"))?;
     let listed = read_groups(url, text).map_err(|error| in_one_line(&error))?;
     let labelled = listed
         .into_iter()

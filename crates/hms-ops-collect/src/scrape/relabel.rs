@@ -10,6 +10,10 @@ use regex::{Captures, Regex};
 
 /// What a rule reads unless it says otherwise.
 const ANYTHING: &str = "(.*)";
+/// What it puts between values unless it says otherwise.
+const SEPARATOR: &str = ";";
+/// What it writes unless it says otherwise.
+const REPLACEMENT: &str = "$1";
 
 /// One step of relabelling.
 ///
@@ -184,13 +188,19 @@ impl Rule {
         }
         let of_names = [LabelDrop, LabelKeep].contains(&action);
         let of_two = [KeepEqual, DropEqual].contains(&action);
+        let of_case = [Lowercase, Uppercase].contains(&action);
+        // A config that Prometheus has printed says every default.
+        let differs = |said: &Option<String>, usual| said.as_deref().is_some_and(|s| s != usual);
         let said = [
             ("source_labels", of_names && self.source_labels.is_some()),
             ("target_label", of_names && !self.target_label.is_empty()),
             ("regex", of_two && self.pattern.is_some()),
-            ("modulus", (of_names || of_two) && self.modulus.is_some()),
-            ("separator", (of_names || of_two) && self.separator.is_some()),
-            ("replacement", (of_names || of_two) && self.replacement.is_some()),
+            ("modulus", (of_names || of_two) && self.modulus.is_some_and(|m| m != 0)),
+            ("separator", (of_names || of_two) && differs(&self.separator, SEPARATOR)),
+            (
+                "replacement",
+                (of_names || of_two || of_case) && differs(&self.replacement, REPLACEMENT),
+            ),
         ];
         match said.into_iter().find(|(_, useless)| *useless) {
             Some((what, _)) => Err(RuleError::Useless { action: name, what }),
@@ -201,10 +211,10 @@ impl Rule {
     /// Applies the rule; `false` when it drops the whole set.
     fn apply(&self, labels: &mut BTreeMap<String, String>) -> bool {
         let of = |name: &str| labels.get(name).map_or("", String::as_str);
-        let separator = self.separator.as_deref().unwrap_or(";");
+        let separator = self.separator.as_deref().unwrap_or(SEPARATOR);
         let names = self.source_labels.iter().flatten();
         let value = names.map(|name| of(name)).collect::<Vec<_>>().join(separator);
-        let replacement = self.replacement.as_deref().unwrap_or("$1");
+        let replacement = self.replacement.as_deref().unwrap_or(REPLACEMENT);
         match self.action {
             Action::Keep => return self.regex.is_match(&value),
             Action::Drop => return !self.regex.is_match(&value),
@@ -395,11 +405,26 @@ mod tests {
             error(rule("labeldrop").replacement("x")),
             "labeldrop has no use for replacement"
         );
+        assert_eq!(
+            error(rule("uppercase").target_label("x").replacement("x")),
+            "uppercase has no use for replacement"
+        );
         let keepequal = rule("keepequal").source_labels(["a"]).target_label("b");
         assert_eq!(error(keepequal.regex("x").unwrap()), "keepequal has no use for regex");
         for pattern in ["(", "a)|(b"] {
             let error = rule("keep").regex(pattern).unwrap_err().to_string();
             assert_eq!(error, format!("{pattern:?} is not a regular expression"));
+        }
+    }
+
+    #[test]
+    fn what_is_said_as_it_is_anyway_is_not_too_much() {
+        let usual = |action| rule(action).separator(";").modulus(0).replacement("$1");
+        for action in ["labeldrop", "labelkeep"] {
+            assert!(usual(action).target_label("").check().is_ok(), "{action}");
+        }
+        for action in ["keepequal", "dropequal", "lowercase", "uppercase"] {
+            assert!(usual(action).target_label("a").check().is_ok(), "{action}");
         }
     }
 

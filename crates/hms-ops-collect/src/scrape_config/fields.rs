@@ -247,6 +247,9 @@ const UNITS: [(&str, u64); 7] = [
     ("ms", 1),
 ];
 
+/// The longest duration: 2^63 nanoseconds, about 292 years.
+const MAX_MILLIS: u64 = i64::MAX as u64 / 1_000_000;
+
 /// `15s`, `1h30m`, `0`: each unit once, the large ones first.
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
@@ -263,7 +266,7 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
         millis = millis.checked_add(number.checked_mul(*unit)?)?;
         rest = &rest[letters..];
         if rest.is_empty() {
-            return Some(Duration::from_millis(millis));
+            return (millis <= MAX_MILLIS).then(|| Duration::from_millis(millis));
         }
     }
 }
@@ -318,7 +321,9 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "5", "s", "-1s", "1.5s", "1m1h", "1s1s", "5 s", "99999999999999999999y"] {
+        for text in
+            ["", "5", "s", "-1s", "1.5s", "1m1h", "1s1s", "5 s", "293y", "99999999999999999999y"]
+        {
             assert_eq!(parse_duration(text), None, "{text}");
         }
         for (millis, text) in [

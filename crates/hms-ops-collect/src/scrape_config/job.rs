@@ -118,18 +118,19 @@ pub(super) fn read(
             params.insert(name, values.texts()?);
         }
     }
+    let relabel = rules(&mut fields, "relabel_configs")?;
     let job = Job {
         interval,
         timeout,
         metrics_path: fields.text("metrics_path")?.unwrap_or("/metrics").to_owned(),
         scheme: scheme(&mut fields)?,
         params,
-        relabel: rules(&mut fields, "relabel_configs")?,
+        providers: providers(&mut fields, !relabel.is_empty())?,
+        relabel,
         target_limit: said.targets,
         keep_dropped: said.keep_dropped,
         limits: said.limits(),
         manner: Arc::new(manner),
-        providers: providers(&mut fields)?,
         name,
     };
     fields.refuse(&UNSUPPORTED)?;
@@ -228,9 +229,12 @@ fn rule(field: &Field<'_>) -> Result<Rule, ScrapeConfigError> {
     rule.check().map_err(|e| wrong(field, e))
 }
 
-fn providers(fields: &mut Fields<'_>) -> Result<Vec<Provider>, ScrapeConfigError> {
+fn providers(fields: &mut Fields<'_>, relabels: bool) -> Result<Vec<Provider>, ScrapeConfigError> {
     let mut all = Vec::new();
     if let Some(field) = fields.get("static_configs") {
+        if !relabels {
+            addresses(&field)?;
+        }
         all.push(Provider::Static(groups(&field)?));
     }
     for item in fields.items("file_sd_configs")? {
@@ -306,6 +310,19 @@ fn refresh(fields: &mut Fields<'_>, usual: Duration) -> Result<Duration, ScrapeC
     }
 }
 
+/// Without relabelling, nothing makes an address of what is none, such as a URL for a prober.
+fn addresses(field: &Field<'_>) -> Result<(), ScrapeConfigError> {
+    for group in field.items()? {
+        for item in group.fields()?.items("targets")? {
+            let address = item.text()?;
+            if address.contains('/') {
+                return Err(item.error(format!("{address:?} is not host:port")));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Groups of targets, as `static_configs`, files and HTTP answers have them.
 pub(super) fn groups(field: &Field<'_>) -> Result<Vec<Group>, ScrapeConfigError> {
     field.items()?.iter().map(group).collect()
@@ -315,11 +332,7 @@ fn group(field: &Field<'_>) -> Result<Group, ScrapeConfigError> {
     let mut fields = field.fields()?;
     let mut targets = Vec::new();
     for item in fields.items("targets")? {
-        let address = item.text()?;
-        if address.contains('/') {
-            return Err(item.error(format!("{address:?} is not host:port")));
-        }
-        targets.push(Labels::from_pairs([("__address__", address)]));
+        targets.push(Labels::from_pairs([("__address__", item.text()?)]));
     }
     let labels = fields.get("labels").map(|field| field.labels()).transpose()?;
     fields.end()?;

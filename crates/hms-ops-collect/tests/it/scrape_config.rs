@@ -164,6 +164,18 @@ fn every_mistake_names_file_line_and_key() {
             "static_configs:\n- targets: ['http://a:1/']",
             "p.yml:4: targets: \"http://a:1/\" is not host:port",
         ),
+        (
+            "static_configs:\n- targets: ['http://a:1/']\nmetric_relabel_configs:\n- {action: labeldrop, regex: a}",
+            "p.yml:4: targets: \"http://a:1/\" is not host:port",
+        ),
+        (
+            "scrape_interval: 293y",
+            "p.yml:3: scrape_interval: \"293y\" is not a duration such as 15s or 1h30m",
+        ),
+        (
+            "relabel_configs:\n- {action: lowercase, source_labels: [a], target_label: b, replacement: c}",
+            "p.yml:4: relabel_configs: lowercase has no use for replacement",
+        ),
         ("static_configs:\n- target: [a]", "p.yml:4: target: is not a key that is known here"),
         (
             "file_sd_configs:\n- files: [a.txt]",
@@ -292,6 +304,20 @@ fn promtool_agrees_on_what_is_a_config() {
             "basic_auth: {username: a}\nbearer_token: b",
             "authorization: {type: basic, credentials: b}",
             "static_configs:\n- targets: ['http://a/b']",
+            "static_configs:\n- targets: ['http://a/b']\n\
+             relabel_configs:\n- {source_labels: [__address__], target_label: __param_target}\n\
+             - {target_label: __address__, replacement: 'a:9115'}",
+            "static_configs:\n- targets: ['http://a/b']\n\
+             metric_relabel_configs:\n- {action: labeldrop, regex: a}",
+            "relabel_configs:\n\
+             - {action: labeldrop, regex: a, separator: ;, replacement: $1}\n\
+             - {action: keepequal, source_labels: [a], target_label: b, separator: ;, replacement: $1}",
+            "relabel_configs:\n- {action: labelkeep, regex: a, separator: '-'}",
+            "relabel_configs:\n- {action: dropequal, source_labels: [a], target_label: b, regex: .+}",
+            "relabel_configs:\n- {action: lowercase, source_labels: [a], target_label: b, replacement: c}",
+            "relabel_configs:\n- {action: uppercase, source_labels: [a], target_label: b, replacement: $1}",
+            "scrape_interval: 292y",
+            "scrape_interval: 293y",
             "static_configs:\n- targets: [a, 'b:1', '[::1]:2']\n  labels: {x: y}",
             "file_sd_configs:\n- files: [a.txt]",
             "file_sd_configs:\n- files: ['a/*.yml', b.json]",
