@@ -11,7 +11,7 @@ use super::write::write_series;
 use super::{Limits, SnappyError, histogram, snappy};
 use crate::protobuf::{ProtobufError, Reader, Writer};
 
-/// Matchers of one query.
+/// Matchers of all queries together: each may be a regular expression that takes megabytes.
 const MAX_MATCHERS: usize = 128;
 
 /// Why a read is not answered.
@@ -72,30 +72,40 @@ pub async fn read(
     limits: &Limits,
     body: &[u8],
 ) -> Result<Vec<u8>, ReadError> {
-    let mut buffer = Vec::new();
-    let queries = decode(snappy::inflate(body, limits.message_bytes, &mut buffer)?, limits)?;
-    drop(buffer);
     let mut answer = Answer { message: Vec::new(), samples: 0, limits: limits.clone() };
-    for query in queries {
+    // Patterns take long to be read.
+    let (body, limits) = (body.to_vec(), limits.clone());
+    let queries = off_executor(move || {
+        let mut buffer = Vec::new();
+        decode(snappy::inflate(&body, limits.message_bytes, &mut buffer)?, &limits)
+    });
+    for query in queries.await? {
         let hint = SelectHint::default();
         let set = store.select(&query.matchers, query.range, &hint).await?;
         // The series are read from disk, one by one.
-        let added = tokio::task::spawn_blocking(move || answer.add(set).map(|()| answer));
-        answer = added.await.map_err(|failed| StoreError::Backend(Box::new(failed)))??;
+        answer = off_executor(move || answer.add(set).map(|()| answer)).await?;
     }
-    Ok(snappy::deflate(&answer.message)?)
+    off_executor(move || Ok(snappy::deflate(&answer.message)?)).await
+}
+
+async fn off_executor<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, ReadError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|failed| StoreError::Backend(Box::new(failed)))?
 }
 
 /// Reads the queries; `hints` tell of nothing that would save work here.
 fn decode(message: &[u8], limits: &Limits) -> Result<Vec<Query>, ReadError> {
-    let (mut queries, mut any_type, mut samples) = (Vec::new(), false, false);
+    let (mut queries, mut matchers) = (Vec::new(), 0);
+    let (mut any_type, mut samples) = (false, false);
     let mut reader = Reader::new(message);
     while let Some((number, field)) = reader.next()? {
         match number {
             1 if queries.len() == limits.queries => {
                 return Err(ReadError::TooMuch { what: "queries", limit: limits.queries });
             }
-            1 => queries.push(query(field.bytes("queries")?)?),
+            1 => queries.push(query(field.bytes("queries")?, &mut matchers)?),
             2 => {
                 for response_type in field.uints("accepted_response_types")? {
                     any_type = true;
@@ -111,17 +121,20 @@ fn decode(message: &[u8], limits: &Limits) -> Result<Vec<Query>, ReadError> {
     Ok(queries)
 }
 
-fn query(message: &[u8]) -> Result<Query, ReadError> {
+fn query(message: &[u8], so_far: &mut usize) -> Result<Query, ReadError> {
     let (mut start, mut end, mut matchers) = (0, 0, Vec::new());
     let mut reader = Reader::new(message);
     while let Some((number, field)) = reader.next()? {
         match number {
             1 => start = field.int("start_timestamp_ms")?,
             2 => end = field.int("end_timestamp_ms")?,
-            3 if matchers.len() == MAX_MATCHERS => {
+            3 if *so_far == MAX_MATCHERS => {
                 return Err(ReadError::TooMuch { what: "matchers", limit: MAX_MATCHERS });
             }
-            3 => matchers.push(matcher(field.bytes("matchers")?)?),
+            3 => {
+                *so_far += 1;
+                matchers.push(matcher(field.bytes("matchers")?)?);
+            }
             _ => {}
         }
     }

@@ -15,7 +15,7 @@ use hms_ops_core::store::Store;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::Semaphore;
 
-use super::{ReadError, RemoteWriter, SnappyError, Version, WriteError, Written, read};
+use super::{ReadError, Refused, RemoteWriter, SnappyError, Version, WriteError, Written, read};
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,9 +31,10 @@ struct Remote {
 /// `POST /api/v1/write`, remote write 1.0 and 2.0 through `writer`, and `POST /api/v1/read`, remote
 /// read of `store` with answers of type SAMPLES.
 ///
-/// A write is answered with 204 when everything is stored; with 400 when something, or the whole
-/// message, is wrong, and then the rest is stored; with 413 and 415 for a body that is too long or
-/// of another kind. Senders drop all of these. With 503 nothing is stored, and senders try again.
+/// A write is answered with 204 when everything is stored, in 1.0 but for exemplars; with 400 when
+/// something, or the whole message, is wrong, and then the rest is stored; with 413 and 415 for a body
+/// that is too long or of another kind. Senders drop all of these. With 503 nothing is stored, and
+/// senders try again.
 pub fn router(store: Arc<dyn Store>, writer: Arc<RemoteWriter>) -> Router {
     let requests = Semaphore::new(writer.limits().requests.max(1));
     Router::new()
@@ -60,6 +61,10 @@ async fn write_route(
         Ok(written) => {
             let response = match &written.refused {
                 None => StatusCode::NO_CONTENT.into_response(),
+                // To a sender of 1.0, 400 says that none of the samples was stored.
+                Some(Refused { samples: 0, exemplars: 1.., .. }) if version == Version::V1 => {
+                    StatusCode::NO_CONTENT.into_response()
+                }
                 Some(refused) => (StatusCode::BAD_REQUEST, refused.to_string()).into_response(),
             };
             (written, response)

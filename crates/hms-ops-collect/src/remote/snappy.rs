@@ -48,6 +48,11 @@ pub(crate) fn inflate<'b>(
     Ok(&buffer[..length])
 }
 
+/// How many bytes `body` says that it becomes, if it can be told.
+pub(crate) fn declared(body: &[u8]) -> Option<usize> {
+    decompress_len(body).ok()
+}
+
 /// Compresses a message for the wire.
 ///
 /// # Errors

@@ -35,7 +35,7 @@ const EXEMPLAR_CHARS: usize = 128;
 /// Bytes of a buffer that is kept for the next request, and how many are.
 const KEPT_BYTES: usize = 4 << 20;
 const KEPT: usize = 16;
-/// A body of more bytes is read off the executor, which it would hold up.
+/// A message of more bytes is read off the executor, which it would hold up.
 const LONG_BYTES: usize = 1 << 20;
 
 /// Which message a request is.
@@ -194,7 +194,8 @@ impl RemoteWriter {
 
     /// Stores what a body brings, in one commit.
     ///
-    /// Must be called within a Tokio runtime when a body has more than 1 MiB. Cancel safe: dropped, the samples may or may not be stored, and may be sent again.
+    /// Must be called within a Tokio runtime when a message has more than 1 MiB. Cancel safe: dropped,
+    /// the samples may or may not be stored, and may be sent again.
     ///
     /// # Errors
     ///
@@ -205,7 +206,7 @@ impl RemoteWriter {
         body: Bytes,
     ) -> Result<Written, WriteError> {
         self.counters.requests.fetch_add(1, Relaxed);
-        let appended = if body.len() <= LONG_BYTES {
+        let appended = if snappy::declared(&body).is_none_or(|bytes| bytes <= LONG_BYTES) {
             self.append(version, &body)
         } else {
             let writer = self.clone();
@@ -268,6 +269,7 @@ impl RemoteWriter {
             known: cache.read().unwrap_or_else(PoisonError::into_inner),
             named: Vec::new(),
             weight: 0,
+            entries: 0,
             written: Written::default(),
         };
         let read = match version {
@@ -312,6 +314,8 @@ struct Batch<'w> {
     /// Series that are to be remembered, by the bytes that name them.
     named: Vec<(Box<[u8]>, SeriesRef)>,
     weight: usize,
+    /// Series and metadata, with or without anything in them.
+    entries: usize,
     written: Written,
 }
 
@@ -488,6 +492,9 @@ impl<'w> Batch<'w> {
     ) -> Result<(), WriteError> {
         let labels = labels.and_then(|pairs| {
             self.weight += pairs.len();
+            if pairs.len() > EXEMPLAR_CHARS {
+                return Err(Refusal::ExemplarTooLong);
+            }
             let chars = |(name, value): &(&str, &str)| name.chars().count() + value.chars().count();
             match pairs.iter().map(chars).sum::<usize>() <= EXEMPLAR_CHARS {
                 true => Ok(Labels::from_pairs(pairs)),
@@ -544,6 +551,16 @@ impl<'w> Batch<'w> {
         };
         if !metric.is_empty() {
             self.writer.metadata.set(metric, metric_type, help, unit);
+        }
+    }
+
+    /// Counts a series or what is said about a metric.
+    fn enter(&mut self) -> Result<(), WriteError> {
+        self.entries += 1;
+        let limit = self.writer.limits.samples;
+        match self.entries > limit {
+            true => Err(WriteError::TooMany { what: "series", limit }),
+            false => Ok(()),
         }
     }
 

@@ -148,6 +148,45 @@ async fn a_body_that_is_or_would_become_too_long_is_refused_at_a_bounded_price()
 }
 
 #[tokio::test]
+async fn labels_without_end_are_not_kept() {
+    const MANY: usize = 4 << 20;
+    let empty = |number: u8| [number << 3 | 2, 0].repeat(MANY / 2);
+    let sample = [2 << 3 | 2, 0];
+    let v1_labels = field(1, &[&empty(1)[..], &sample].concat());
+    let v1_exemplar = field(1, &field(3, &empty(1)));
+    let v2_labels = field(5, &[&field(1, &[0; MANY])[..], &sample].concat());
+    let exemplar = field(4, &field(1, &[0; MANY]));
+    let v2_exemplar = field(5, &[&sample[..], &exemplar].concat());
+    for (version, message, expected) in [
+        (V1, v1_labels, StatusCode::BAD_REQUEST),
+        (V1, v1_exemplar, StatusCode::NO_CONTENT),
+        (V2, v2_labels, StatusCode::BAD_REQUEST),
+        (V2, v2_exemplar, StatusCode::BAD_REQUEST),
+    ] {
+        let routes = routes(Arc::new(MemoryStore::new()), Limits::default());
+        let body = deflate(&message).unwrap();
+        let before = allocations::held();
+        let (status, reason) = write(&routes, &[version, SNAPPY], body).await;
+        assert_eq!(status, expected, "{reason}");
+        let peak = allocations::peak() - before;
+        assert!(peak < MANY + (1 << 20), "{peak} bytes: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_of_1_0_does_not_fail_for_its_exemplars() {
+    let store = Arc::new(MemoryStore::new());
+    let routes = routes(store.clone(), Limits::default());
+    let labels = [field(1, b"__name__"), field(2, b"up")].concat();
+    let exemplar = field(1, &field(2, &[b'x'; 129]));
+    let series = [field(1, &labels), field(2, &[]), field(3, &exemplar)].concat();
+    let message = field(1, &series);
+    let request = deflate(&message).unwrap();
+    assert_eq!(write(&routes, &[V1, SNAPPY], request).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(store.collect(&[], TimeRange::ALL).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_store_that_fails_is_a_reason_to_send_again() {
     let routes = routes(Arc::new(BrokenStore), Limits::default());
     let (status, reason) = write(&routes, &[V1, SNAPPY], v1(1000, 1.0)).await;
@@ -157,9 +196,19 @@ async fn a_store_that_fails_is_a_reason_to_send_again() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
 }
 
+/// A field that has a length, by hand.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let (mut length, mut field) = (bytes.len(), vec![number << 3 | 2]);
+    while length >= 0x80 {
+        field.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    field.push(length as u8);
+    [&field[..], bytes].concat()
+}
+
 /// A read of all samples of a metric, by hand.
 fn read_of(metric: &str) -> Vec<u8> {
-    let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, bytes.len() as u8], bytes].concat();
     let matcher = [field(2, b"__name__"), field(3, metric.as_bytes())].concat();
     let query = [&[2 << 3, 0xff, 0x7f][..], &field(3, &matcher)].concat();
     deflate(&field(1, &query)).unwrap()

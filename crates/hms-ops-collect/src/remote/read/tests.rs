@@ -117,6 +117,13 @@ async fn a_read_that_cannot_be_answered_says_why() {
             "more than 64 queries: ask for fewer series or less time",
         ),
         (
+            message(|request| {
+                (0..43).for_each(|_| query(request, 0, 1, &[(2, "a", ".+b"); 3]));
+            }),
+            Limits::default(),
+            "more than 128 matchers: ask for fewer series or less time",
+        ),
+        (
             vec![0x0a, 1],
             Limits::default(),
             "the message is damaged: the message breaks off within a field",

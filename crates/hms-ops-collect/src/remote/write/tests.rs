@@ -378,13 +378,57 @@ async fn a_message_cut_at_any_byte_is_damaged_or_shorter_and_never_worse() {
 async fn a_message_with_too_many_samples_or_symbols_is_refused_as_a_whole() {
     let limits = Limits { samples: 2, ..Limits::default() };
     let world = world_within(MemoryStore::new(), limits);
-    let request = v1(&[&[("__name__", "a")], &[("__name__", "b")], &[("__name__", "c")]]);
+    let request = message(|request| {
+        request.message(1, |series| {
+            label(series, "__name__", "a");
+            (1..4).for_each(|at| sample(series, at, 1.0));
+        });
+    });
     let error = world.write(Version::V1, &request).await.unwrap_err();
     assert_eq!(error.to_string(), "the message has more than 2 samples");
     assert!(world.stored().await.is_empty());
     let symbols = message(|request| (0..=1 << 20).for_each(|_| request.bytes(4, "")));
     let error = world.write(Version::V2, &symbols).await.unwrap_err();
     assert_eq!(error.to_string(), "the message has more than 1048576 symbols");
+}
+
+#[tokio::test]
+async fn series_and_metadata_count_also_when_they_bring_no_sample() {
+    let limits = Limits { samples: 2, ..Limits::default() };
+    for (version, field) in [(Version::V1, 1), (Version::V1, 3), (Version::V2, 5)] {
+        let world = world_within(MemoryStore::new(), limits.clone());
+        let request = |many| message(|request| (0..many).for_each(|_| request.bytes(field, "")));
+        assert!(world.write(version, &request(2)).await.is_ok(), "{version:?} {field}");
+        let error = world.write(version, &request(3)).await.unwrap_err();
+        assert_eq!(error.to_string(), "the message has more than 2 series");
+    }
+}
+
+#[tokio::test]
+async fn a_series_of_1_0_without_anything_leaves_no_trace() {
+    let world = world_within(MemoryStore::with_limits(1, 10), Limits::default());
+    let labels_alone = message(|request| {
+        request.message(1, |series| label(series, "__name__", "nothing"));
+    });
+    assert_eq!(world.write(Version::V1, &labels_alone).await.unwrap(), Written::default());
+    let written = world.write(Version::V1, &v1(&[&[("__name__", "up")]])).await.unwrap();
+    assert_eq!((written.samples, written.refused), (1, None), "the one place is free");
+}
+
+#[tokio::test]
+async fn a_label_too_many_is_told_whatever_names_the_series() {
+    let many = |name| {
+        let mut labels = vec![("__name__", "m"); 1];
+        labels.resize(129, (name, "x"));
+        v1(&[&labels[..]])
+    };
+    let world = world();
+    let refused = world.write(Version::V1, &many("a")).await.unwrap().refused.unwrap();
+    assert_eq!(refused.first, ["series m has more than 128 labels"]);
+    let references = [&[2, 3][..], &[0, 1].repeat(128)].concat();
+    let request = v2(&["", "x", "__name__", "m"], &[&references]);
+    let refused = world.write(Version::V2, &request).await.unwrap().refused.unwrap();
+    assert_eq!(refused.first, ["series m has more than 128 labels"]);
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use hms_ops_core::labels::Labels;
 use hms_ops_core::metadata::{Metadata, MetricType};
 use hms_ops_core::sample::{Sample, Value};
 
-use super::{Batch, Refusal, WriteError, checked};
-use crate::protobuf::{ProtobufError, Reader, Writer};
+use super::{Batch, EXEMPLAR_CHARS, Refusal, WriteError, checked};
+use crate::protobuf::{Reader, Writer};
 use crate::remote::histogram;
 
 /// Appends what a message brings.
@@ -42,6 +42,10 @@ fn series(
         }
         start = end;
     }
+    batch.enter()?;
+    if labels_end == message.len() {
+        return Ok(());
+    }
     let (mut labels, mut rest) = message.split_at(labels_end);
     if !together {
         scattered.clear();
@@ -61,6 +65,10 @@ fn series(
         let mut reader = Reader::new(labels);
         while let Some((_, field)) = reader.next()? {
             pairs.push(pair(field.bytes("labels")?)?);
+            // One too many is kept, to tell that there were too many.
+            if pairs.len() > writer.limits.labels {
+                break;
+            }
         }
         checked(pairs, &writer.limits)
     })?;
@@ -73,6 +81,7 @@ fn series(
                 let mut reader = Reader::new(field.bytes("exemplars")?);
                 while let Some((number, field)) = reader.next()? {
                     match number {
+                        1 if pairs.len() > EXEMPLAR_CHARS => {}
                         1 => pairs.push(pair(field.bytes("labels")?)),
                         2 => value = field.double("value")?,
                         3 => at = field.int("timestamp")?,
@@ -101,7 +110,8 @@ fn pair(message: &[u8]) -> Result<(&str, &str), Refusal> {
     Ok((name, value))
 }
 
-fn metadata(message: &[u8], batch: &Batch<'_>) -> Result<(), ProtobufError> {
+fn metadata(message: &[u8], batch: &mut Batch<'_>) -> Result<(), WriteError> {
+    batch.enter()?;
     let (mut metric_type, mut metric, mut help, mut unit) = (0, &b""[..], &b""[..], &b""[..]);
     let mut reader = Reader::new(message);
     while let Some((number, field)) = reader.next()? {

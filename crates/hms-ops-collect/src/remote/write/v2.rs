@@ -6,7 +6,7 @@ use std::mem::{discriminant, replace};
 use hms_ops_core::labels::{Labels, NAME};
 use hms_ops_core::sample::Sample;
 
-use super::{Batch, Refusal, WriteError, checked, v1};
+use super::{Batch, EXEMPLAR_CHARS, Refusal, WriteError, checked, v1};
 use crate::protobuf::{ProtobufError, Reader, Uints, Writer};
 
 /// Symbols of a request.
@@ -60,12 +60,14 @@ fn series(
     Scratch { references, key }: &mut Scratch,
     batch: &mut Batch<'_>,
 ) -> Result<(), WriteError> {
+    batch.enter()?;
     references.clear();
+    let writer = batch.writer;
     let mut is_empty = true;
     let mut reader = Reader::new(message);
     while let Some((number, field)) = reader.next()? {
         match number {
-            1 => gather(field.uints("labels_refs")?, references)?,
+            1 => gather(field.uints("labels_refs")?, writer.limits.labels, references)?,
             2 | 3 => is_empty = false,
             _ => {}
         }
@@ -75,7 +77,6 @@ fn series(
         batch.refuse(0, 0, labels.map_or_else(|why| why, |l| Refusal::Empty(l.to_string())));
         return Ok(());
     }
-    let writer = batch.writer;
     let key = symbols.write_key(references, key).then_some(&key[..]);
     let mut named = batch.series(key, || checked(symbols.pairs(references)?, &writer.limits))?;
     let mut said = None;
@@ -89,7 +90,9 @@ fn series(
                 let mut reader = Reader::new(field.bytes("exemplars")?);
                 while let Some((number, field)) = reader.next()? {
                     match number {
-                        1 => gather(field.uints("labels_refs")?, &mut references)?,
+                        1 => {
+                            gather(field.uints("labels_refs")?, EXEMPLAR_CHARS, &mut references)?;
+                        }
                         2 => value = field.double("value")?,
                         3 => at = field.int("timestamp")?,
                         _ => {}
@@ -107,9 +110,13 @@ fn series(
     Ok(())
 }
 
-fn gather(mut packed: Uints<'_>, into: &mut Vec<u64>) -> Result<(), ProtobufError> {
+/// One pair too many is kept, to tell that there were too many.
+fn gather(mut packed: Uints<'_>, labels: usize, into: &mut Vec<u64>) -> Result<(), ProtobufError> {
     packed.try_for_each(|reference| {
-        into.push(reference?);
+        let reference = reference?;
+        if into.len() / 2 <= labels {
+            into.push(reference);
+        }
         Ok(())
     })
 }
