@@ -15,8 +15,9 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|body: &[u8]| {
     for encoding in [Encoding::Protobuf, Encoding::Json] {
         let store = Arc::new(MemoryStore::with_limits(1000, 10));
-        let receiver = MetricsReceiver::new(store.clone(), Arc::new(MetadataStore::new()));
-        if now(receiver.receive(body, encoding)).is_err() {
+        let metadata = Arc::new(MetadataStore::new());
+        let receiver = Arc::new(MetricsReceiver::new(store.clone(), metadata));
+        if now(receiver.receive(body.to_vec().into(), encoding)).is_err() {
             continue;
         }
         let stored = now(store.collect(&[], TimeRange::ALL)).expect("memory can be read");
@@ -29,7 +30,7 @@ fuzz_target!(|body: &[u8]| {
             }
         }
         // Once more, with handles that are known.
-        now(receiver.receive(body, encoding)).expect("it was taken before");
+        now(receiver.receive(body.to_vec().into(), encoding)).expect("it was taken before");
         assert_eq!(now(store.collect(&[], TimeRange::ALL)).expect("as before"), stored);
     }
 });

@@ -1,5 +1,7 @@
 //! Brings samples and spans in from outside: scraping, parsers, the ingest routes.
 
+#[cfg(feature = "http")]
+mod body;
 mod client;
 #[cfg(feature = "prometheus-config")]
 pub mod discovery;

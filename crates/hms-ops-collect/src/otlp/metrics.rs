@@ -10,14 +10,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
+
 use hms_ops_core::metadata::MetadataStore;
 use hms_ops_core::store::{Store, StoreError};
 
 use self::model::Export;
 use self::series::Handles;
 use self::translate::Translation;
+use super::LONG_BYTES;
+use crate::client::{ClientError, gunzip};
 use crate::exposition::excerpt;
 use crate::protobuf::ProtobufError;
+use crate::scrape::Commit;
 
 mod binary;
 mod model;
@@ -56,6 +61,10 @@ pub enum Encoding {
 #[non_exhaustive]
 #[allow(missing_docs, reason = "each message explains its fields")]
 pub enum MetricsError {
+    /// Not gzip, or too long.
+    #[error(transparent)]
+    Gzip(#[from] ClientError),
+
     /// Not JSON, or not what OTLP puts into it.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
@@ -148,8 +157,9 @@ impl fmt::Display for Refused {
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), hms_ops_collect::otlp::MetricsError> {
 /// let (store, metadata) = (Arc::new(MemoryStore::new()), Arc::new(MetadataStore::new()));
-/// let receiver = MetricsReceiver::new(store, metadata);
-/// let refused = receiver.receive(br#"{"resourceMetrics": []}"#, Encoding::Json).await?;
+/// let receiver = Arc::new(MetricsReceiver::new(store, metadata));
+/// let body = br#"{"resourceMetrics": []}"#.to_vec();
+/// let refused = receiver.receive(body.into(), Encoding::Json).await?;
 /// assert!(refused.is_empty());
 /// # Ok(())
 /// # }
@@ -170,22 +180,60 @@ impl MetricsReceiver {
     /// Stores the points of one export, and says which ones were refused: those of delta temporality,
     /// those without a time or a name, those beyond a limit, and those that the store refuses.
     ///
+    /// Must be called within a Tokio runtime when the body has more than 1 MiB. Cancel safe: dropped,
+    /// the points may or may not be stored, and may be sent again.
+    ///
     /// # Errors
     ///
     /// [`MetricsError`]; nothing was stored.
-    pub async fn receive(&self, body: &[u8], encoding: Encoding) -> Result<Refused, MetricsError> {
+    pub async fn receive(
+        self: &Arc<Self>,
+        body: Bytes,
+        encoding: Encoding,
+    ) -> Result<Refused, MetricsError> {
+        let (refused, commit) = if body.len() <= LONG_BYTES {
+            self.append(&body, encoding)?
+        } else {
+            self.off_executor(move |receiver| receiver.append(&body, encoding)).await?
+        };
+        commit.await?;
+        Ok(refused)
+    }
+
+    /// The same for a body in gzip, which may become a thousand times as long.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only a route takes them"))]
+    async fn receive_gzip(
+        self: &Arc<Self>,
+        body: Bytes,
+        encoding: Encoding,
+    ) -> Result<Refused, MetricsError> {
+        let appended = self.off_executor(move |receiver| {
+            receiver.append(&gunzip(&body, MAX_METRICS_BODY_BYTES)?, encoding)
+        });
+        let (refused, commit) = appended.await?;
+        commit.await?;
+        Ok(refused)
+    }
+
+    async fn off_executor<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, MetricsError> + Send + 'static,
+    ) -> Result<T, MetricsError> {
+        let receiver = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&receiver)).await;
+        // The runtime ends, or reading has panicked.
+        done.unwrap_or_else(|failed| Err(StoreError::Backend(Box::new(failed)).into()))
+    }
+
+    /// Appends the points of an export.
+    fn append(&self, body: &[u8], encoding: Encoding) -> Result<(Refused, Commit), MetricsError> {
         let export = match encoding {
             Encoding::Json => Export::from_json(body)?,
             Encoding::Protobuf => Export::from_protobuf(body)?,
         };
-        let (refused, commit) = {
-            let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut translation =
-                Translation::new(self.store.appender(), &mut handles, &self.metadata);
-            translation.export(&export)?;
-            translation.finish()
-        };
-        commit.await?;
-        Ok(refused)
+        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut translation = Translation::new(self.store.appender(), &mut handles, &self.metadata);
+        translation.export(&export)?;
+        Ok(translation.finish())
     }
 }

@@ -1,7 +1,6 @@
 //! The routes that take remote writes and answer remote reads.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -10,15 +9,12 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use bytes::Bytes;
 use hms_ops_core::store::Store;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::Semaphore;
 
 use super::{ReadError, Refused, RemoteWriter, SnappyError, Version, WriteError, Written, read};
+use crate::body::whole;
 
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const PROTOBUF: &str = "application/x-protobuf";
 
 #[derive(Debug)]
@@ -145,20 +141,4 @@ fn snappy_only(headers: &HeaderMap) -> Result<(), String> {
 
 fn text(headers: &HeaderMap, name: HeaderName) -> &str {
     headers.get(name).map_or("", |value| value.to_str().unwrap_or("unreadable")).trim()
-}
-
-/// The whole body, in time and within the limit.
-async fn whole(body: Body, limit: usize) -> Result<Bytes, (StatusCode, String)> {
-    let collected = Limited::new(body, limit).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, collected).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err((StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {limit} bytes")))
-        }
-        Ok(Err(error)) => Err((StatusCode::BAD_REQUEST, format!("the body breaks off: {error}"))),
-        Err(_) => Err((
-            StatusCode::REQUEST_TIMEOUT,
-            format!("the body did not arrive within {BODY_TIMEOUT:?}"),
-        )),
-    }
 }

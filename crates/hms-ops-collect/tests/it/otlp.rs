@@ -119,10 +119,14 @@ async fn an_engine_that_is_away_costs_a_bounded_queue_and_nothing_more() {
 
 #[cfg(feature = "http")]
 mod routes {
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll};
+
     use axum::body::Body;
     use axum::http::{Request, StatusCode};
-    use hms_ops_collect::otlp::{MAX_BODY_BYTES, encode, router};
+    use hms_ops_collect::otlp::{MAX_BODY_BYTES, encode, metrics_router, router};
     use hms_ops_core::span_store::{MemorySpanStore, SpanStore};
+    use hms_ops_core::store::MemoryStore;
     use http_body_util::BodyExt;
     use tower::ServiceExt;
 
@@ -153,6 +157,55 @@ mod routes {
     }
 
     #[tokio::test]
+    async fn a_long_export_is_stored_like_any_other() {
+        let store = Arc::new(MemorySpanStore::new());
+        let spans: Vec<_> = (0..5_000).map(|n| span(&format!("pay {n}"))).collect();
+        let body = encode(&spans);
+        assert!(body.len() > 1 << 20);
+        let answer = post(store.clone(), "application/json", body).await;
+        assert_eq!(answer, (StatusCode::OK, "{}".to_owned()));
+        assert_eq!(store.trace(spans[4_999].trace_id).await.unwrap(), spans[4_999..]);
+    }
+
+    /// A body of which nothing ever comes.
+    struct Never;
+
+    impl hyper::body::Body for Never {
+        type Data = bytes::Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_comes_is_given_up_and_only_so_many_are_waited_for() {
+        let metrics = metrics_router(Arc::new(MemoryStore::new()), Arc::default());
+        for (routes, path) in
+            [(router(Arc::new(MemorySpanStore::new())), "/v1/traces"), (metrics, "/v1/metrics")]
+        {
+            let post = |body: Body| {
+                let request = Request::post(path).header("content-type", "application/json");
+                routes.clone().oneshot(request.body(body).unwrap())
+            };
+            let slow: Vec<_> = (0..16).map(|_| tokio::spawn(post(Body::new(Never)))).collect();
+            tokio::task::yield_now().await;
+            let good = tokio::spawn(post(Body::from("{}")));
+            let mut good = pin!(good);
+            let early = tokio::time::timeout(Duration::from_secs(29), &mut good).await;
+            assert!(early.is_err(), "{path}: it does not wait");
+            for slow in slow {
+                assert_eq!(slow.await.unwrap().unwrap().status(), StatusCode::REQUEST_TIMEOUT);
+            }
+            assert_eq!(good.await.unwrap().unwrap().status(), StatusCode::OK);
+        }
+    }
+
+    #[tokio::test]
     async fn what_is_not_an_export_is_refused_with_the_reason() {
         for (content_type, body, status, reason) in [
             ("application/json", b"{".to_vec(), StatusCode::BAD_REQUEST, "EOF while parsing"),
@@ -166,7 +219,7 @@ mod routes {
                 "application/json",
                 vec![b' '; MAX_BODY_BYTES + 1],
                 StatusCode::PAYLOAD_TOO_LARGE,
-                "length limit exceeded",
+                "more than 4194304 bytes",
             ),
         ] {
             let (answered, json) = post(Arc::default(), content_type, body).await;

@@ -56,8 +56,8 @@ fn attribute(key: &str, value: &str) -> Json {
     json!({"key": key, "value": {"stringValue": value}})
 }
 
-fn receiver(store: Arc<dyn Store>) -> MetricsReceiver {
-    MetricsReceiver::new(store, Arc::new(MetadataStore::new()))
+fn receiver(store: Arc<dyn Store>) -> Arc<MetricsReceiver> {
+    Arc::new(MetricsReceiver::new(store, Arc::new(MetadataStore::new())))
 }
 
 /// What is in a store, a line a sample: labels, value, and how many milliseconds after [`MILLIS`].
@@ -107,7 +107,7 @@ fn expect(export: &Json, lines: &[&str], refused: &str) {
         let store = Arc::new(MemoryStore::new());
         let receiver = receiver(store.clone());
         for _ in 0..2 {
-            let got = runtime.block_on(receiver.receive(&body, encoding)).unwrap();
+            let got = runtime.block_on(receiver.receive(body.clone().into(), encoding)).unwrap();
             assert_eq!(got.to_string(), refused, "{encoding:?}");
             assert_eq!(runtime.block_on(stored(&store)), lines, "{encoding:?}");
         }
@@ -389,8 +389,42 @@ async fn target_info_of_points_that_are_years_apart_is_bounded() {
     let resource = &mut export["resourceMetrics"][0]["resource"]["attributes"];
     resource.as_array_mut().unwrap().push(attribute("host.name", "h"));
     let receiver = receiver(store.clone());
-    receiver.receive(export.to_string().as_bytes(), Encoding::Json).await.unwrap();
+    receiver.receive(export.to_string().into(), Encoding::Json).await.unwrap();
     assert_eq!(store.stats().await.samples, 2 + 64);
+}
+
+#[test]
+fn points_that_come_too_late_are_of_a_time_in_which_the_resource_was_there() {
+    let point = |nanos: &str, code: &str| json!({"asInt": "1", "timeUnixNano": nanos, "attributes": [attribute("code", code)]});
+    let points = json!([point("1767224000123000000", "1"), point(NANOS, "1"), point(NANOS, "2")]);
+    let mut export = export(&json!([metric("up", "", "gauge", points)]));
+    let resource = &mut export["resourceMetrics"][0]["resource"]["attributes"];
+    resource.as_array_mut().unwrap().push(attribute("host.name", "h"));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let store = Arc::new(MemoryStore::new());
+    let receiver = receiver(store.clone());
+    let send = || {
+        let body = export.to_string().into();
+        let refused = runtime.block_on(receiver.receive(body, Encoding::Json)).unwrap();
+        (refused.points(), runtime.block_on(stored(&store)))
+    };
+    let (refused, once) = send();
+    assert_eq!((refused, once.len()), (0, 3 + 12));
+    // The first point is too late now.
+    assert_eq!(send(), (1, once));
+}
+
+#[tokio::test]
+async fn a_long_export_is_stored_like_any_other() {
+    let points = (0..20_000)
+        .map(|n| json!({"asInt": "1", "attributes": [attribute("n", &(n % 5_000).to_string())]}));
+    let export = export(&json!([metric("up", "", "gauge", points.collect())]));
+    let body = export.to_string();
+    assert!(body.len() > 1 << 20);
+    let store = Arc::new(MemoryStore::new());
+    let refused = receiver(store.clone()).receive(body.into(), Encoding::Json).await.unwrap();
+    assert!(refused.is_empty(), "{refused}");
+    assert_eq!(store.stats().await.samples, 5_000);
 }
 
 #[tokio::test]
@@ -400,7 +434,7 @@ async fn of_more_samples_than_one_request_may_bring_the_rest_is_refused() {
     let metric = [&b"\x0a\x02up"[..], &gauge].concat();
     let body = protobuf::nested(1, &protobuf::nested(2, &protobuf::nested(2, &metric)));
     let receiver = receiver(Arc::new(MemoryStore::new()));
-    let refused = receiver.receive(&body, Encoding::Protobuf).await.unwrap();
+    let refused = receiver.receive(body.into(), Encoding::Protobuf).await.unwrap();
     assert_eq!(refused.points(), 7);
     let reason = r#""up": 7 data points: more than 250000 samples in one request"#;
     assert_eq!(refused.to_string(), reason);
@@ -413,7 +447,7 @@ async fn a_full_store_refuses_new_series_and_takes_the_others() {
     let metrics =
         (0..40).map(|i| metric(&format!("m{i:02}"), "", "gauge", json!([{"asInt": "1"}])));
     let export = export(&metrics.collect());
-    let refused = receiver.receive(export.to_string().as_bytes(), Encoding::Json).await.unwrap();
+    let refused = receiver.receive(export.to_string().into(), Encoding::Json).await.unwrap();
     assert_eq!(refused.points(), 39);
     let message = refused.to_string();
     let first = r#""m01": 1 data point: series m01{instance="i-1",job="shop/claims"} is new and"#;
@@ -430,7 +464,7 @@ async fn a_series_is_looked_up_once_and_again_when_its_handle_has_expired() {
     let mut looked_up = 0;
     for (expired, expected) in [(false, 10), (false, 0), (true, 10), (false, 0)] {
         store.expired.store(expired, SeqCst);
-        let refused = receiver.receive(&body, Encoding::Protobuf).await.unwrap();
+        let refused = receiver.receive(body.clone().into(), Encoding::Protobuf).await.unwrap();
         assert!(refused.is_empty(), "{refused}");
         let now = store.looked_up.load(SeqCst);
         assert_eq!(now - looked_up, expected);
@@ -456,7 +490,7 @@ async fn what_a_metric_says_about_itself_is_kept_under_its_stored_name() {
     ] {
         let metadata = Arc::new(MetadataStore::new());
         let receiver = MetricsReceiver::new(Arc::new(MemoryStore::new()), metadata.clone());
-        receiver.receive(&body, encoding).await.unwrap();
+        Arc::new(receiver).receive(body.into(), encoding).await.unwrap();
         let said = metadata.snapshot();
         let said = said.iter().map(|(name, m)| (&**name, m.metric_type, &*m.help, &*m.unit));
         assert_eq!(
@@ -472,7 +506,7 @@ async fn what_a_metric_says_about_itself_is_kept_under_its_stored_name() {
 }
 
 async fn receive(body: &[u8], encoding: Encoding) -> Result<Refused, MetricsError> {
-    receiver(Arc::new(MemoryStore::new())).receive(body, encoding).await
+    receiver(Arc::new(MemoryStore::new())).receive(body.to_vec().into(), encoding).await
 }
 
 /// An export with a point of every kind.

@@ -11,6 +11,7 @@ use super::model::{
     Buckets, Exemplar, ExponentialPoint, Export, Flags, HistogramPoint, Metric, NumberPoint,
     Points, Quantile, Resource, ResourceMetrics, ScopeMetrics, SummaryPoint,
 };
+use super::native::MAX_BUCKETS;
 use super::{MAX_MESSAGES, MetricsError};
 use crate::protobuf::{Field, ProtobufError, Reader};
 
@@ -224,7 +225,11 @@ impl Decoder {
             1 => into.offset = sint32(field, "offset")?,
             2 => {
                 for count in field.uints("bucketCounts")? {
-                    into.bucket_counts.push(Number(count?));
+                    let count = Number(count?);
+                    // One too many is kept, to tell that there were too many.
+                    if into.bucket_counts.len() <= MAX_BUCKETS {
+                        into.bucket_counts.push(count);
+                    }
                 }
             }
             _ => {}
@@ -383,4 +388,16 @@ fn id<const N: usize>(
     }
     let wrong = |_| MetricsError::Id { name, bytes: bytes.len(), expected: N };
     bytes.try_into().map(Some).map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_buckets_one_too_many_is_kept() {
+        let counts = [&b"\x12\x80\x80\x02"[..], &[0; 1 << 15]].concat();
+        let buckets: Buckets = Decoder { messages: 0 }.read(&counts, Decoder::buckets).unwrap();
+        assert_eq!(buckets.bucket_counts.len(), MAX_BUCKETS + 1);
+    }
 }

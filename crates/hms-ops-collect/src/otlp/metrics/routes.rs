@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::body::Body;
+use axum::extract::State;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -13,29 +12,38 @@ use axum::routing::post;
 use hms_ops_core::metadata::MetadataStore;
 use hms_ops_core::store::Store;
 
+use tokio::sync::Semaphore;
+
+use super::super::MAX_REQUESTS;
 use super::{Encoding, MAX_METRICS_BODY_BYTES, MetricsError, MetricsReceiver, Refused};
-use crate::client::{ClientError, gunzip, in_one_line};
+use crate::body::whole;
+use crate::client::{ClientError, in_one_line};
 use crate::protobuf::Writer;
 
 /// `POST /api/v1/otlp/v1/metrics`, where Prometheus has it, and `POST /v1/metrics`: OTLP/HTTP in
-/// protobuf or JSON, plain or in gzip, up to 16 MiB, into `store` and `metadata`.
+/// protobuf or JSON, plain or in gzip, up to 16 MiB, 16 requests at once, into `store` and `metadata`.
 ///
 /// Answers in the encoding of the request: 200 with what was refused, if anything was; a status
-/// message with 400 for a body that is wrong, 413 for one that is too long, 415 for one in another
-/// format, and 503 when the store fails.
+/// message with 400 for a body that is wrong, 408 for one that takes too long, 413 for one that is too
+/// long, 415 for one in another format, and 503 when the store fails.
 pub fn metrics_router(store: Arc<dyn Store>, metadata: Arc<MetadataStore>) -> Router {
     Router::new()
         .route("/api/v1/otlp/v1/metrics", post(metrics))
         .route("/v1/metrics", post(metrics))
-        .layer(DefaultBodyLimit::max(MAX_METRICS_BODY_BYTES))
-        .with_state(Arc::new(MetricsReceiver::new(store, metadata)))
+        .with_state(Arc::new(Metrics {
+            receiver: Arc::new(MetricsReceiver::new(store, metadata)),
+            requests: Semaphore::new(MAX_REQUESTS),
+        }))
 }
 
-async fn metrics(
-    State(receiver): State<Arc<MetricsReceiver>>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
+#[derive(Debug)]
+struct Metrics {
+    receiver: Arc<MetricsReceiver>,
+    requests: Semaphore,
+}
+
+async fn metrics(State(metrics): State<Arc<Metrics>>, headers: HeaderMap, body: Body) -> Response {
+    let Metrics { receiver, requests } = &*metrics;
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = header(CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
     let Some(encoding) = Encoding::of(media_type) else {
@@ -44,34 +52,33 @@ async fn metrics(
         );
         return Encoding::Json.status(StatusCode::UNSUPPORTED_MEDIA_TYPE, &message);
     };
-    let body = match body {
-        Ok(body) => body,
-        Err(rejection) => return encoding.status(rejection.status(), &rejection.body_text()),
-    };
-    let received = match header(CONTENT_ENCODING).to_ascii_lowercase().as_str() {
-        "" | "identity" => receiver.receive(&body, encoding).await,
-        "gzip" => match gunzip(&body, MAX_METRICS_BODY_BYTES) {
-            Ok(inflated) => receiver.receive(&inflated, encoding).await,
-            Err(error) => {
-                let status = match error {
-                    ClientError::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-                    _ => StatusCode::BAD_REQUEST,
-                };
-                return encoding.status(status, &in_one_line(&error));
-            }
-        },
+    let is_gzip = match header(CONTENT_ENCODING).to_ascii_lowercase().as_str() {
+        "" | "identity" => false,
+        "gzip" => true,
         other => {
             let message = format!("content encoding {other:?} is neither gzip nor identity");
             return encoding.status(StatusCode::UNSUPPORTED_MEDIA_TYPE, &message);
         }
     };
-    match received {
-        Ok(refused) => encoding.success(&refused),
-        Err(error @ MetricsError::Store(_)) => {
-            encoding.status(StatusCode::SERVICE_UNAVAILABLE, &in_one_line(&error))
-        }
-        Err(error) => encoding.status(StatusCode::BAD_REQUEST, &in_one_line(&error)),
-    }
+    let _permit = requests.acquire().await;
+    let body = match whole(body, MAX_METRICS_BODY_BYTES).await {
+        Ok(body) => body,
+        Err((status, message)) => return encoding.status(status, &message),
+    };
+    let received = match is_gzip {
+        true => receiver.receive_gzip(body, encoding).await,
+        false => receiver.receive(body, encoding).await,
+    };
+    let error = match received {
+        Ok(refused) => return encoding.success(&refused),
+        Err(error) => error,
+    };
+    let status = match error {
+        MetricsError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        MetricsError::Gzip(ClientError::TooLong { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    encoding.status(status, &in_one_line(&error))
 }
 
 impl Encoding {

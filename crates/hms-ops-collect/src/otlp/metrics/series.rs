@@ -101,6 +101,12 @@ impl<'a> PointSeries<'a> {
         if name.len() > MAX_NAME_BYTES {
             return Err(format!("a name of more than {MAX_NAME_BYTES} bytes"));
         }
+        // Before they stand in the key of every point.
+        for (label, value) in [(JOB, &target.job), (INSTANCE, &target.instance)] {
+            if value.as_ref().is_some_and(|value| value.len() > MAX_TEXT_BYTES) {
+                return Err(format!("{label} has more than {MAX_TEXT_BYTES} bytes"));
+            }
+        }
         let mut key = Vec::with_capacity(256);
         let mut part = |text: &str| {
             key.extend_from_slice(text.as_bytes());
@@ -183,6 +189,26 @@ impl<'a> PointSeries<'a> {
         match labels.iter().find(|(_, value)| value.len() > MAX_TEXT_BYTES) {
             Some((name, _)) => Err(format!("{name} has more than {MAX_TEXT_BYTES} bytes")),
             None => Ok(labels),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::common::AnyValue;
+    use super::*;
+
+    #[test]
+    fn a_resource_too_long_for_a_label_is_refused_before_its_points_are_looked_at() {
+        let text = "x".repeat(MAX_TEXT_BYTES + 1);
+        for (key, reason) in [
+            (SERVICE_NAME, "job has more than 4096 bytes"),
+            (SERVICE_INSTANCE, "instance has more than 4096 bytes"),
+        ] {
+            let value = AnyValue::Text(text.as_str().into());
+            let resource = [Attribute { key: key.into(), value }];
+            let target = Target::new(&resource);
+            assert_eq!(PointSeries::new(&target, "up", [].iter()).unwrap_err(), reason);
         }
     }
 }

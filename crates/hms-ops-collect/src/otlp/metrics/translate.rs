@@ -24,6 +24,8 @@ const TARGET_INFO: &str = "target_info";
 const TARGET_INFO_EVERY: Duration = Duration::from_secs(150);
 /// The most samples of `target_info` for one resource; its points may be years apart.
 const TARGET_INFOS: u32 = 64;
+/// The most exemplars of a point: each is compared with each of its buckets. SDKs keep one a bucket.
+const MAX_EXEMPLARS: usize = 1000;
 /// The longest set of labels of an exemplar, in characters (OpenMetrics 1.0, "Exemplars").
 const MAX_EXEMPLAR_CHARS: usize = 128;
 
@@ -31,6 +33,8 @@ const MAX_EXEMPLAR_CHARS: usize = 128;
 enum Refusal {
     /// It alone.
     Point(String),
+    /// It alone, as there is a later sample, or one of the same time.
+    Late(String),
     /// The store cannot take anything now.
     Store(StoreError),
 }
@@ -42,7 +46,7 @@ pub(super) struct Translation<'s> {
     metadata: &'s MetadataStore,
     refused: Refused,
     samples: usize,
-    /// From when to when the points of the current resource are, of those that were taken.
+    /// From when to when the points of the current resource are, of those that were taken or late.
     seen: Option<(Timestamp, Timestamp)>,
 }
 
@@ -161,25 +165,31 @@ impl<'s> Translation<'s> {
         };
         self.metadata.set(name, metric_type, &metric.description, &unit_name(&metric.unit));
         for point in points {
-            match self.point(target, name, point) {
-                Ok(at) => {
-                    let (first, last) = self.seen.unwrap_or((at, at));
-                    self.seen = Some((first.min(at), last.max(at)));
+            let taken = self.point(target, name, point);
+            // Also one that is late: so an export that is sent again changes nothing.
+            if let Ok(()) | Err(Refusal::Late(_)) = taken {
+                let at = timestamp(point.point().at);
+                let (first, last) = self.seen.unwrap_or((at, at));
+                self.seen = Some((first.min(at), last.max(at)));
+            }
+            match taken {
+                Ok(()) => {}
+                Err(Refusal::Point(reason) | Refusal::Late(reason)) => {
+                    self.refused.add(&metric.name, 1, reason);
                 }
-                Err(Refusal::Point(reason)) => self.refused.add(&metric.name, 1, reason),
                 Err(Refusal::Store(error)) => return Err(error),
             }
         }
         Ok(())
     }
 
-    /// Appends the samples of one point, and says of when it is.
+    /// Appends the samples of one point.
     fn point<'a, P: Kind<'a>>(
         &mut self,
         target: &Target<'_>,
         name: &str,
         kind: &'a P,
-    ) -> Result<Timestamp, Refusal> {
+    ) -> Result<(), Refusal> {
         let point = kind.point();
         if point.at.0 == 0 {
             return Err(Refusal::point("it has no time"));
@@ -200,8 +210,7 @@ impl<'s> Translation<'s> {
                 let _ = self.appender.exemplar(handle, exemplar);
             }
             Ok(())
-        })?;
-        Ok(at)
+        })
     }
 
     /// Appends one sample.
@@ -250,7 +259,9 @@ impl<'s> Translation<'s> {
         loop {
             match self.append(&mut series, "", None, at, Value::Float(1.0)) {
                 Ok(_) => {}
-                Err(Refusal::Point(reason)) => self.refused.add(TARGET_INFO, 0, reason),
+                Err(Refusal::Point(reason) | Refusal::Late(reason)) => {
+                    self.refused.add(TARGET_INFO, 0, reason);
+                }
                 Err(Refusal::Store(error)) => return Err(error),
             }
             if at >= last {
@@ -268,10 +279,12 @@ impl Refusal {
 
     fn of(error: StoreError) -> Self {
         match error {
-            StoreError::TooManySeries { .. }
-            | StoreError::OutOfOrder { .. }
-            | StoreError::Duplicate { .. }
-            | StoreError::TooFarAhead { .. } => Self::Point(error.to_string()),
+            StoreError::OutOfOrder { .. } | StoreError::Duplicate { .. } => {
+                Self::Late(error.to_string())
+            }
+            StoreError::TooManySeries { .. } | StoreError::TooFarAhead { .. } => {
+                Self::Point(error.to_string())
+            }
             error => Self::Store(error),
         }
     }
@@ -389,7 +402,8 @@ fn timestamp(nanos: Number<u64>) -> Timestamp {
     Timestamp::from_millis((nanos.0 / 1_000_000) as i64)
 }
 
-/// The exemplars of a point, in the order of their time; one without a value is none.
+/// The exemplars of a point, as many as are kept, in the order of their time; one without a value is
+/// none.
 fn exemplars(exemplars: &[Exemplar<'_>], at: Timestamp) -> Vec<sample::Exemplar> {
     let mut all: Vec<_> = exemplars
         .iter()
@@ -402,6 +416,7 @@ fn exemplars(exemplars: &[Exemplar<'_>], at: Timestamp) -> Vec<sample::Exemplar>
             };
             Some(sample::Exemplar { labels: exemplar_labels(exemplar), value, at })
         })
+        .take(MAX_EXEMPLARS)
         .collect();
     all.sort_by_key(|exemplar| exemplar.at);
     all
@@ -425,4 +440,16 @@ fn exemplar_labels(exemplar: &Exemplar<'_>) -> Labels {
     }
     labels.append(&mut ids);
     Labels::from_pairs(labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_exemplars_the_first_are_kept() {
+        let exemplar = || Exemplar { as_int: Some(Number(1)), ..Exemplar::default() };
+        let many: Vec<_> = (0..=MAX_EXEMPLARS).map(|_| exemplar()).collect();
+        assert_eq!(exemplars(&many, Timestamp::from_millis(1)).len(), MAX_EXEMPLARS);
+    }
 }

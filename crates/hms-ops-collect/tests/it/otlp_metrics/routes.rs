@@ -90,7 +90,7 @@ async fn what_is_not_an_export_is_refused_with_the_reason() {
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "\"text/plain\" is neither",
         ),
-        ((JSON, ""), too_long, StatusCode::PAYLOAD_TOO_LARGE, "length limit exceeded"),
+        ((JSON, ""), too_long, StatusCode::PAYLOAD_TOO_LARGE, "more than 16777216 bytes"),
         ((PROTOBUF, "gzip"), bomb, StatusCode::PAYLOAD_TOO_LARGE, "more than 16777216 bytes"),
     ] {
         let routes = metrics_router(Arc::new(MemoryStore::new()), Arc::default());
