@@ -310,7 +310,8 @@ impl<'de> Deserialize<'de> for SpanIn {
         let trace_id = id("traceId", &fields.trace_id)?;
         let span_id = id("spanId", &fields.span_id)?;
         let parent_id = match fields.parent_span_id.as_str() {
-            "" => None,
+            // Some write no parent as zeros.
+            text if text.bytes().all(|digit| digit == b'0') => None,
             text => Some(id("parentSpanId", text)?),
         };
         let (start_ns, end_ns) = (fields.start_time_unix_nano.0, fields.end_time_unix_nano.0);
@@ -448,7 +449,8 @@ mod tests {
     #[test]
     fn what_is_left_out_has_its_default() {
         let export = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[
-            {"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","parentSpanId":""}
+            {"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","parentSpanId":""},
+            {"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b175","parentSpanId":"0000000000000000"}
         ]}]},{}]}"#;
         let span = decode(export.as_bytes()).unwrap().remove(0);
         assert_eq!(&*span.service, "unknown_service");

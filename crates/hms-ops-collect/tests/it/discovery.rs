@@ -181,6 +181,56 @@ async fn limits_are_those_of_prometheus_after_relabelling() {
 }
 
 #[tokio::test]
+async fn a_job_may_have_a_prober_ask_for_urls() {
+    let store = Arc::new(MemoryStore::new());
+    let keys = r#"
+metrics_path: /probe
+params: {module: [http_2xx]}
+static_configs:
+- targets: ['https://a.example/health?x=1', 'b:1']
+relabel_configs:
+- {source_labels: [__address__], target_label: __param_target}
+- {source_labels: [__param_target], target_label: instance}
+- {source_labels: [__address__], regex: 'https:.*', target_label: __address__, replacement: 'prober:9115'}"#;
+    let (discovery, _) = start(&store, &job(keys)).await;
+    let urls = [
+        "http://b:1/probe?module=http_2xx&target=b%3A1",
+        "http://prober:9115/probe?module=http_2xx&target=https%3A%2F%2Fa.example%2Fhealth%3Fx%3D1",
+    ];
+    assert_eq!(self::urls(&discovery), urls);
+    let instances: Vec<_> = discovery
+        .active()
+        .iter()
+        .map(|target| target.status.labels.get("instance").unwrap().to_owned())
+        .collect();
+    assert_eq!(instances, ["https://a.example/health?x=1", "b:1"]);
+    discovery.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_list_that_asks_for_what_cannot_be_costs_only_those_targets() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.yml");
+    let list = "- targets: ['http://a/b', 'c:1']\n\
+                - {targets: ['d:1'], labels: {__scrape_interval__: 500000000y}}\n\
+                - {targets: ['e:1'], labels: {__scheme__: gopher}}\n";
+    fs::write(&path, list).unwrap();
+    let keys = format!("file_sd_configs: [{{files: ['{}']}}]", path.display());
+    let (discovery, mut changes) = start(&Arc::new(MemoryStore::new()), &job(&keys)).await;
+    until_at(&discovery, &mut changes, &["http://c:1/metrics"]).await;
+    let reasons: Vec<_> = discovery.dropped().into_iter().filter_map(|t| t.reason).collect();
+    assert_eq!(
+        reasons,
+        [
+            "\"http://a/b\" is not host:port",
+            "__scrape_interval__: \"500000000y\" is not a duration of more than nothing",
+            "\"gopher://e:1/metrics\" is not of the form http://host:port/path",
+        ]
+    );
+    discovery.shutdown().await;
+}
+
+#[tokio::test]
 async fn beyond_its_limit_of_targets_a_job_scrapes_none() {
     let store = Arc::new(MemoryStore::new());
     let keys = "target_limit: 1\nstatic_configs: [{targets: ['a:1', 'b:2']}]";
