@@ -248,6 +248,7 @@ impl Global {
         global.limits = job::Said::read(&mut fields, &job::Said::default())?;
         global.accept = job::accept(&mut fields)?;
         fields.refuse(&job::UNSUPPORTED)?;
+        job::names(&mut fields)?;
         fields.pass_over(&[
             ("evaluation_interval", "rules are not read from here"),
             ("query_log_file", "queries are not logged"),

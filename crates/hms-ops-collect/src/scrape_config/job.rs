@@ -15,22 +15,21 @@ use crate::scrape::relabel::Rule;
 use crate::scrape::{KeptLimits, Limits, Manner};
 
 /// What is not done, of a job or of all, and what may be said of it all the same.
-pub(super) const UNSUPPORTED: [(&str, &str); 8] = [
+pub(super) const UNSUPPORTED: [(&str, &str); 6] = [
     ("always_scrape_classic_histograms", "false"),
     ("convert_classic_histograms_to_nhcb", "false"),
     ("extra_scrape_metrics", "false"),
-    ("metric_name_escaping_scheme", "allow-utf-8"),
-    ("metric_name_validation_scheme", "utf8"),
     ("native_histogram_bucket_limit", "0"),
     ("native_histogram_min_bucket_factor", "0"),
     ("scrape_native_histograms", "false"),
 ];
 
-/// The formats that are read, in the order in which Prometheus prefers them.
+/// The formats that are read, in the order in which Prometheus prefers them; with underscores in
+/// names for all that stands in quotes otherwise, which is how the store has them.
 const PROTOCOLS: [(&str, &str); 4] = [
-    ("OpenMetricsText1.0.0", "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8"),
+    ("OpenMetricsText1.0.0", "application/openmetrics-text;version=1.0.0;escaping=underscores"),
     ("OpenMetricsText0.0.1", "application/openmetrics-text;version=0.0.1"),
-    ("PrometheusText1.0.0", "text/plain;version=1.0.0;escaping=allow-utf-8"),
+    ("PrometheusText1.0.0", "text/plain;version=1.0.0;escaping=underscores"),
     ("PrometheusText0.0.4", "text/plain;version=0.0.4"),
 ];
 
@@ -134,6 +133,7 @@ pub(super) fn read(
         name,
     };
     fields.refuse(&UNSUPPORTED)?;
+    names(&mut fields)?;
     fields.pass_over(&[("scrape_failure_log_file", "failures are shown with the targets")]);
     fields.end()?;
     Ok(job)
@@ -166,6 +166,26 @@ pub(super) fn accept(fields: &mut Fields<'_>) -> Result<Option<String>, ScrapeCo
         true => Err(field.error("none of them is read")),
         false => Ok(Some(accept_header(&headers))),
     }
+}
+
+/// The keys about names, of which there is one way.
+pub(super) fn names(fields: &mut Fields<'_>) -> Result<(), ScrapeConfigError> {
+    if let Some(field) = fields.get("metric_name_validation_scheme") {
+        let scheme = field.text()?;
+        if !["utf8", "legacy"].contains(&scheme) {
+            return Err(field.error(format!("{scheme:?} is not utf8 or legacy")));
+        }
+    }
+    if let Some(field) = fields.get("metric_name_escaping_scheme") {
+        match field.text()? {
+            "underscores" => {}
+            "allow-utf-8" => field.warn("names are asked for with underscores"),
+            scheme => {
+                return Err(field.error(format!("{scheme:?} is not supported, underscores are")));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What asks for a protocol; `None` for the one that is known and not read.

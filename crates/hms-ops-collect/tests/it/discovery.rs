@@ -231,6 +231,23 @@ async fn a_list_that_asks_for_what_cannot_be_costs_only_those_targets() {
 }
 
 #[tokio::test]
+async fn a_target_that_knows_more_than_bare_names_is_asked_for_those() {
+    let address = serve(|stream, head| {
+        // As client libraries do that can quote a name.
+        let quotes = head.contains("escaping=allow-utf-8");
+        let body = if quotes { "{\"a.b\",c=\"d\"} 1\n" } else { "a_b{c=\"d\"} 1\n" };
+        send(stream, text(body))
+    });
+    let store = Arc::new(MemoryStore::new());
+    let keys = format!("static_configs: [{{targets: ['{}']}}]", address.await);
+    let (discovery, _) = start(&store, &job(&keys)).await;
+    let statuses = discovery.scraper().scrape_now(|_| true).await;
+    assert_eq!(statuses[0].last_error, None);
+    assert_eq!(stored(&*store, "a_b").await.len(), 1);
+    discovery.shutdown().await;
+}
+
+#[tokio::test]
 async fn beyond_its_limit_of_targets_a_job_scrapes_none() {
     let store = Arc::new(MemoryStore::new());
     let keys = "target_limit: 1\nstatic_configs: [{targets: ['a:1', 'b:2']}]";

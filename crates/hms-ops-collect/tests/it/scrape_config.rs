@@ -142,6 +142,14 @@ fn every_mistake_names_file_line_and_key() {
         ("proxy_url: http://p/", "p.yml:3: proxy_url: is not supported"),
         ("scrape_native_histograms: true", "p.yml:3: scrape_native_histograms: is not supported"),
         ("scrape_protocols: [PrometheusProto]", "p.yml:3: scrape_protocols: none of them is read"),
+        (
+            "metric_name_escaping_scheme: dots",
+            "p.yml:3: metric_name_escaping_scheme: \"dots\" is not supported, underscores are",
+        ),
+        (
+            "metric_name_validation_scheme: any",
+            "p.yml:3: metric_name_validation_scheme: \"any\" is not utf8 or legacy",
+        ),
         ("scrape_protocols: [Carrier]", "p.yml:3: scrape_protocols: \"Carrier\" is not a protocol"),
         (
             "basic_auth: {username: u, pasword: p}",
@@ -216,15 +224,17 @@ fn every_mistake_names_file_line_and_key() {
 #[test]
 fn what_changes_nothing_about_scraping_is_a_warning() {
     let text = "global:\n  evaluation_interval: 5s\nrule_files: [a.yml]\nalerting:\n  alertmanagers: []\n\
-                scrape_configs:\n- job_name: j\n  enable_http2: true\n  scrape_protocols: [PrometheusProto, PrometheusText0.0.4]\n";
+                scrape_configs:\n- job_name: j\n  enable_http2: true\n  metric_name_validation_scheme: legacy\n\
+                \x20 metric_name_escaping_scheme: allow-utf-8\n  scrape_protocols: [PrometheusProto, PrometheusText0.0.4]\n";
     let config = parse(text);
     let warnings: Vec<_> = config.warnings().iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
         [
             "p.yml:2: evaluation_interval: rules are not read from here",
-            "p.yml:9: scrape_protocols: PrometheusProto is not read; the text formats are asked for",
+            "p.yml:11: scrape_protocols: PrometheusProto is not read; the text formats are asked for",
             "p.yml:8: enable_http2: HTTP/1.1 is spoken",
+            "p.yml:10: metric_name_escaping_scheme: names are asked for with underscores",
             "p.yml:4: alerting: alerts are not sent to an Alertmanager",
             "p.yml:3: rule_files: rules are not read from here",
         ]
