@@ -23,6 +23,22 @@ pub enum SnappyError {
     Damaged(#[from] snap::Error),
 }
 
+/// How many bytes `body` says that it becomes, unless it cannot or may not.
+///
+/// # Errors
+///
+/// [`SnappyError`].
+pub(crate) fn declared(body: &[u8], limit: usize) -> Result<usize, SnappyError> {
+    let declared = decompress_len(body)?;
+    if declared > limit {
+        return Err(SnappyError::TooLong { declared, limit });
+    }
+    if declared / MAX_RATIO > body.len() {
+        return Err(SnappyError::Declared { declared, length: body.len() });
+    }
+    Ok(declared)
+}
+
 /// Inflates `body` into `buffer`, which only grows, and returns what it has become. The declared
 /// length is checked before anything is allocated.
 ///
@@ -34,23 +50,12 @@ pub(crate) fn inflate<'b>(
     limit: usize,
     buffer: &'b mut Vec<u8>,
 ) -> Result<&'b [u8], SnappyError> {
-    let declared = decompress_len(body)?;
-    if declared > limit {
-        return Err(SnappyError::TooLong { declared, limit });
-    }
-    if declared / MAX_RATIO > body.len() {
-        return Err(SnappyError::Declared { declared, length: body.len() });
-    }
+    let declared = declared(body, limit)?;
     if buffer.len() < declared {
         buffer.resize(declared, 0);
     }
     let length = Decoder::new().decompress(body, buffer)?;
     Ok(&buffer[..length])
-}
-
-/// How many bytes `body` says that it becomes, if it can be told.
-pub(crate) fn declared(body: &[u8]) -> Option<usize> {
-    decompress_len(body).ok()
 }
 
 /// Compresses a message for the wire.

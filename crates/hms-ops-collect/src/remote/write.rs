@@ -206,13 +206,14 @@ impl RemoteWriter {
         body: Bytes,
     ) -> Result<Written, WriteError> {
         self.counters.requests.fetch_add(1, Relaxed);
-        let appended = if snappy::declared(&body).is_none_or(|bytes| bytes <= LONG_BYTES) {
-            self.append(version, &body)
-        } else {
+        let declared = snappy::declared(&body, self.limits.message_bytes);
+        let appended = if declared.is_ok_and(|bytes| bytes > LONG_BYTES) {
             let writer = self.clone();
             let appended = tokio::task::spawn_blocking(move || writer.append(version, &body)).await;
             // The runtime ends, or reading has panicked.
             appended.unwrap_or_else(|failed| Err(StoreError::Backend(Box::new(failed)).into()))
+        } else {
+            self.append(version, &body)
         };
         let written = match appended {
             Ok((commit, written)) => commit.await.map_err(WriteError::from).map(|()| written),

@@ -259,6 +259,12 @@ async fn a_steady_sender_costs_no_allocation_that_grows_with_its_series() {
     assert!(peak < 2000 * 250, "{peak} bytes");
 }
 
+#[test]
+fn a_body_that_may_not_become_so_long_is_refused_where_it_comes_in() {
+    // It declares four gibibytes, and there is no runtime that could wait for them.
+    assert!(!fuzzing::remote_write(&[0xfb, 0xf5, 0xdd, 0xf5, 0x0e]));
+}
+
 /// The seeds of the fuzz target. They are not part of a published crate.
 fn seeds() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/remote_write")
