@@ -627,7 +627,7 @@ async fn what_is_no_export_is_refused_with_the_reason() {
         (Encoding::Json, &b"7"[..], "invalid type: integer"),
         (Encoding::Json, br#"{"resourceMetrics":{}}"#, "invalid type: map"),
         (Encoding::Protobuf, b"{}", "wire type 3"),
-        (Encoding::Protobuf, b"\x08\x01", "resourceMetrics is a varint where length-delimited"),
+        (Encoding::Protobuf, b"\x08\x01", "resource_metrics is a varint where length-delimited"),
         (Encoding::Protobuf, b"\x0a\x03\x0a\x01\xff", "breaks off"),
     ] {
         let error = receive(body, encoding).await.unwrap_err().to_string();
@@ -642,5 +642,5 @@ async fn what_is_no_export_is_refused_with_the_reason() {
         point = protobuf::nested(field, &point);
     }
     let error = receive(&point, Encoding::Protobuf).await.unwrap_err();
-    assert_eq!(error.to_string(), "spanId has 2 bytes, not 8");
+    assert_eq!(error.to_string(), "span_id has 2 bytes, not 8");
 }

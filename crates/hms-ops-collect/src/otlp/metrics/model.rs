@@ -1,78 +1,140 @@
-//! An export of metrics, as far as it is used, and how JSON writes it.
+//! An export of metrics, as far as it is used, in JSON and in protobuf.
 //!
-//! Source: *OpenTelemetry Protocol 1.x*, `metrics.proto`.
+//! Source: *OpenTelemetry Protocol 1.x*, `metrics_service.proto`, `metrics.proto`.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 
+use hms_ops_core::span::{SpanId, TraceId};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
 use super::super::common::{Attribute, Number, id, or_default};
+use super::binary::{Decoder, Message, Value};
 use super::{MAX_MESSAGES, MetricsError};
-use hms_ops_core::span::{SpanId, TraceId};
+use crate::protobuf::Field;
 
 /// Flag of a point that has no value: its series has ended.
 const NO_RECORDED_VALUE: u32 = 1;
 
-/// Whether the numbers of a sum or a histogram count from a fixed start or from the last export.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Temporality {
-    #[default]
-    Unspecified,
-    Delta,
-    Cumulative,
+/// Which fields of a message go where, by the numbers that protobuf knows them by.
+macro_rules! fields {
+    ([$($generics:tt)*] $message:ty { $($number:literal $field:ident)* }) => {
+        impl<$($generics)*> Message<'a> for $message {
+            fn take(
+                &mut self,
+                decoder: &mut Decoder,
+                number: u32,
+                field: Field<'a>,
+            ) -> Result<(), MetricsError> {
+                match number {
+                    $($number => self.$field.read(decoder, field, stringify!($field)),)*
+                    _ => Ok(()),
+                }
+            }
+        }
+    };
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct Export<'a> {
-    #[serde(borrow, deserialize_with = "or_default")]
-    pub(super) resource_metrics: Vec<ResourceMetrics<'a>>,
+/// Messages by their fields: the number that protobuf knows one by, its name, which is in camel case in
+/// JSON, and what it holds.
+macro_rules! messages {
+    ($($(#[$about:meta])* $name:ident { $($number:literal $field:ident: $type:ty,)* })*) => {$(
+        $(#[$about])*
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default, bound(deserialize = "'de: 'a"))]
+        pub(super) struct $name<'a> {
+            $(
+                #[serde(deserialize_with = "or_default")]
+                pub(super) $field: $type,
+            )*
+        }
+
+        fields! { ['a] $name<'a> { $($number $field)* } }
+    )*};
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct ResourceMetrics<'a> {
-    #[serde(borrow, deserialize_with = "or_default")]
-    pub(super) resource: Resource<'a>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    pub(super) scope_metrics: Vec<ScopeMetrics<'a>>,
-}
+messages! {
+    Export {
+        1 resource_metrics: Vec<ResourceMetrics<'a>>,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Resource<'a> {
-    #[serde(borrow, deserialize_with = "or_default")]
-    pub(super) attributes: Vec<Attribute<'a>>,
-}
+    ResourceMetrics {
+        1 resource: Resource<'a>,
+        2 scope_metrics: Vec<ScopeMetrics<'a>>,
+    }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct ScopeMetrics<'a> {
-    #[serde(borrow, deserialize_with = "or_default")]
-    pub(super) metrics: Vec<Metric<'a>>,
-}
+    Resource {
+        1 attributes: Vec<Attribute<'a>>,
+    }
 
-/// One of the five kinds is there.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct Metric<'a> {
-    #[serde(borrow, deserialize_with = "or_default")]
-    pub(super) name: Cow<'a, str>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    pub(super) description: Cow<'a, str>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    pub(super) unit: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(super) gauge: Option<Points<NumberPoint<'a>>>,
-    #[serde(borrow)]
-    pub(super) sum: Option<Points<NumberPoint<'a>>>,
-    #[serde(borrow)]
-    pub(super) histogram: Option<Points<HistogramPoint<'a>>>,
-    #[serde(borrow)]
-    pub(super) exponential_histogram: Option<Points<ExponentialPoint<'a>>>,
-    #[serde(borrow)]
-    pub(super) summary: Option<Points<SummaryPoint<'a>>>,
+    ScopeMetrics {
+        2 metrics: Vec<Metric<'a>>,
+    }
+
+    /// One of the five kinds is there.
+    Metric {
+        1 name: Cow<'a, str>,
+        2 description: Cow<'a, str>,
+        3 unit: Cow<'a, str>,
+        5 gauge: Option<Points<NumberPoint<'a>>>,
+        7 sum: Option<Points<NumberPoint<'a>>>,
+        9 histogram: Option<Points<HistogramPoint<'a>>>,
+        10 exponential_histogram: Option<Points<ExponentialPoint<'a>>>,
+        11 summary: Option<Points<SummaryPoint<'a>>>,
+    }
+
+    NumberPoint {
+        3 time_unix_nano: Number<u64>,
+        4 as_double: Option<Number<f64>>,
+        5 exemplars: Vec<Exemplar<'a>>,
+        6 as_int: Option<Number<i64>>,
+        7 attributes: Vec<Attribute<'a>>,
+        8 flags: Flags,
+    }
+
+    HistogramPoint {
+        3 time_unix_nano: Number<u64>,
+        4 count: Number<u64>,
+        5 sum: Option<Number<f64>>,
+        6 bucket_counts: Vec<Number<u64>>,
+        7 explicit_bounds: Vec<Number<f64>>,
+        8 exemplars: Vec<Exemplar<'a>>,
+        9 attributes: Vec<Attribute<'a>>,
+        10 flags: Flags,
+    }
+
+    ExponentialPoint {
+        1 attributes: Vec<Attribute<'a>>,
+        3 time_unix_nano: Number<u64>,
+        4 count: Number<u64>,
+        5 sum: Option<Number<f64>>,
+        6 scale: Number<i32>,
+        7 zero_count: Number<u64>,
+        8 positive: Buckets,
+        9 negative: Buckets,
+        10 flags: Flags,
+        11 exemplars: Vec<Exemplar<'a>>,
+        14 zero_threshold: Number<f64>,
+    }
+
+    SummaryPoint {
+        3 time_unix_nano: Number<u64>,
+        4 count: Number<u64>,
+        5 sum: Number<f64>,
+        6 quantile_values: Vec<Quantile>,
+        7 attributes: Vec<Attribute<'a>>,
+        8 flags: Flags,
+    }
+
+    Exemplar {
+        2 time_unix_nano: Number<u64>,
+        3 as_double: Option<Number<f64>>,
+        4 span_id: Id<SpanId>,
+        5 trace_id: Id<TraceId>,
+        6 as_int: Option<Number<i64>>,
+        7 filtered_attributes: Vec<Attribute<'a>>,
+    }
 }
 
 /// The points of a metric. Gauges and summaries have no temporality, and only a sum is monotonic.
@@ -87,67 +149,6 @@ pub(super) struct Points<P> {
     pub(super) is_monotonic: bool,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct NumberPoint<'a> {
-    #[serde(borrow, deserialize_with = "or_default")]
-    pub(super) attributes: Vec<Attribute<'a>>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) time_unix_nano: Number<u64>,
-    pub(super) as_double: Option<Number<f64>>,
-    pub(super) as_int: Option<Number<i64>>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    pub(super) exemplars: Vec<Exemplar<'a>>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) flags: Flags,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct HistogramPoint<'a> {
-    #[serde(borrow, deserialize_with = "or_default")]
-    pub(super) attributes: Vec<Attribute<'a>>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) time_unix_nano: Number<u64>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) count: Number<u64>,
-    pub(super) sum: Option<Number<f64>>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) bucket_counts: Vec<Number<u64>>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) explicit_bounds: Vec<Number<f64>>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    pub(super) exemplars: Vec<Exemplar<'a>>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) flags: Flags,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct ExponentialPoint<'a> {
-    #[serde(borrow, deserialize_with = "or_default")]
-    pub(super) attributes: Vec<Attribute<'a>>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) time_unix_nano: Number<u64>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) count: Number<u64>,
-    pub(super) sum: Option<Number<f64>>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) scale: Number<i32>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) zero_count: Number<u64>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) zero_threshold: Number<f64>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) positive: Buckets,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) negative: Buckets,
-    #[serde(borrow, deserialize_with = "or_default")]
-    pub(super) exemplars: Vec<Exemplar<'a>>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) flags: Flags,
-}
-
 /// Bucket `i` is number `offset + i` of the scale.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -155,24 +156,7 @@ pub(super) struct Buckets {
     #[serde(deserialize_with = "or_default")]
     pub(super) offset: Number<i32>,
     #[serde(deserialize_with = "or_default")]
-    pub(super) bucket_counts: Vec<Number<u64>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct SummaryPoint<'a> {
-    #[serde(borrow, deserialize_with = "or_default")]
-    pub(super) attributes: Vec<Attribute<'a>>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) time_unix_nano: Number<u64>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) count: Number<u64>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) sum: Number<f64>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) quantile_values: Vec<Quantile>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) flags: Flags,
+    pub(super) bucket_counts: Varints,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -184,47 +168,26 @@ pub(super) struct Quantile {
     pub(super) value: Number<f64>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct Exemplar<'a> {
-    #[serde(borrow, deserialize_with = "or_default")]
-    pub(super) filtered_attributes: Vec<Attribute<'a>>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) time_unix_nano: Number<u64>,
-    pub(super) as_double: Option<Number<f64>>,
-    pub(super) as_int: Option<Number<i64>>,
-    #[serde(deserialize_with = "trace_id")]
-    pub(super) trace_id: Option<TraceId>,
-    #[serde(deserialize_with = "span_id")]
-    pub(super) span_id: Option<SpanId>,
+/// Whether the numbers of a sum or a histogram count from a fixed start or from the last export.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Temporality {
+    #[default]
+    Unspecified,
+    Delta,
+    Cumulative,
 }
 
 /// Bits, of which one has a meaning.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Flags(pub(super) u32);
 
-impl Flags {
-    pub(super) fn no_recorded_value(self) -> bool {
-        self.0 & NO_RECORDED_VALUE != 0
-    }
-}
+/// Numbers that are varints in protobuf, where others have a fixed length.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Varints(pub(super) Vec<Number<u64>>);
 
-impl<P> Default for Points<P> {
-    fn default() -> Self {
-        let (data_points, aggregation_temporality) = (Vec::new(), Temporality::default());
-        Self { data_points, aggregation_temporality, is_monotonic: false }
-    }
-}
-
-impl From<u64> for Temporality {
-    fn from(number: u64) -> Self {
-        match number {
-            1 => Self::Delta,
-            2 => Self::Cumulative,
-            _ => Self::Unspecified,
-        }
-    }
-}
+/// An id, which may be left out, empty or zero.
+#[derive(Debug)]
+pub(super) struct Id<T>(pub(super) Option<T>);
 
 impl<'a> Export<'a> {
     /// Reads an export from JSON.
@@ -237,9 +200,36 @@ impl<'a> Export<'a> {
     }
 }
 
+impl<P> Default for Points<P> {
+    fn default() -> Self {
+        let (data_points, aggregation_temporality) = (Vec::new(), Temporality::default());
+        Self { data_points, aggregation_temporality, is_monotonic: false }
+    }
+}
+
+fields! { ['a, P: Message<'a>] Points<P> { 1 data_points 2 aggregation_temporality 3 is_monotonic } }
+fields! { ['a] Buckets { 1 offset 2 bucket_counts } }
+fields! { ['a] Quantile { 1 quantile 2 value } }
+
+impl From<u64> for Temporality {
+    fn from(number: u64) -> Self {
+        match number {
+            1 => Self::Delta,
+            2 => Self::Cumulative,
+            _ => Self::Unspecified,
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Temporality {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         u64::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl Flags {
+    pub(super) fn no_recorded_value(self) -> bool {
+        self.0 & NO_RECORDED_VALUE != 0
     }
 }
 
@@ -249,22 +239,19 @@ impl<'de> Deserialize<'de> for Flags {
     }
 }
 
-fn trace_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TraceId>, D::Error> {
-    optional_id("traceId", deserializer)
-}
-
-fn span_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SpanId>, D::Error> {
-    optional_id("spanId", deserializer)
-}
-
-/// None is nothing, an empty text, or zeros.
-fn optional_id<'de, D: Deserializer<'de>, T: std::str::FromStr>(
-    field: &str,
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    let text: Cow<'_, str> = or_default(deserializer)?;
-    if text.len() > 32 {
-        return Err(D::Error::custom(format!("{field} has {} digits", text.len())));
+impl<T> Default for Id<T> {
+    fn default() -> Self {
+        Self(None)
     }
-    if text.bytes().all(|digit| digit == b'0') { Ok(None) } else { id(field, &text).map(Some) }
+}
+
+impl<'de, T: FromStr> Deserialize<'de> for Id<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <Cow<'_, str>>::deserialize(deserializer)?;
+        if text.len() > 32 {
+            return Err(D::Error::custom(format!("an id has {} digits", text.len())));
+        }
+        let is_none = text.bytes().all(|digit| digit == b'0');
+        Ok(Self(if is_none { None } else { Some(id("the text", &text)?) }))
+    }
 }

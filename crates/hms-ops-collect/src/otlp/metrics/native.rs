@@ -56,11 +56,11 @@ impl Buckets {
     /// The buckets that are not empty, `2^merged` of them in one. A native bucket is told by its upper
     /// edge, one of OTLP by its lower.
     fn native(&self, merged: u32) -> Result<Vec<(i32, f64)>, String> {
-        if self.bucket_counts.len() > MAX_BUCKETS {
+        if self.bucket_counts.0.len() > MAX_BUCKETS {
             return Err(format!("more than {MAX_BUCKETS} buckets"));
         }
         let mut native: Vec<(i32, f64)> = Vec::new();
-        for (place, count) in self.bucket_counts.iter().enumerate() {
+        for (place, count) in self.bucket_counts.0.iter().enumerate() {
             if count.0 == 0 {
                 continue;
             }

@@ -425,8 +425,8 @@ fn exemplars(exemplars: &[Exemplar<'_>], at: Timestamp) -> Vec<sample::Exemplar>
 /// Its trace and span, and its attributes if they are short enough together.
 fn exemplar_labels(exemplar: &Exemplar<'_>) -> Labels {
     let mut ids = Vec::new();
-    ids.extend(exemplar.trace_id.map(|id| ("trace_id".to_owned(), id.to_string())));
-    ids.extend(exemplar.span_id.map(|id| ("span_id".to_owned(), id.to_string())));
+    ids.extend(exemplar.trace_id.0.map(|id| ("trace_id".to_owned(), id.to_string())));
+    ids.extend(exemplar.span_id.0.map(|id| ("span_id".to_owned(), id.to_string())));
     let chars = |name: &str, value: &str| name.chars().count() + value.chars().count();
     let mut total: usize = ids.iter().map(|(name, value)| chars(name, value)).sum();
     let mut labels = Vec::new();
