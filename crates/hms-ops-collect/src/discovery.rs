@@ -23,6 +23,8 @@ mod http;
 
 /// Targets of one source.
 const MAX_TARGETS: usize = 20_000;
+/// Bytes of their labels, of which each target has a copy.
+const MAX_LABEL_BYTES: usize = 32 << 20;
 /// Dropped targets that a job remembers, unless its file says fewer.
 const MAX_DROPPED: usize = 10_000;
 /// News that may wait; sources wait beyond it.
@@ -323,11 +325,23 @@ impl Pool {
 impl Reporter {
     /// Hands on what a source has found, and what went wrong with it.
     async fn report(&self, mut groups: Vec<Group>, mut error: Option<String>) {
-        let mut left = MAX_TARGETS;
+        let (mut left, mut bytes) = (MAX_TARGETS, MAX_LABEL_BYTES);
         for group in &mut groups {
             if group.targets.len() > left {
                 error = Some(format!("more than {MAX_TARGETS} targets; the others are left out"));
                 group.targets.truncate(left);
+            }
+            let shared = size(&group.labels);
+            let too_many = group.targets.iter().position(|target| {
+                let left = bytes.checked_sub(shared + size(target));
+                bytes = left.unwrap_or(bytes);
+                left.is_none()
+            });
+            if let Some(many) = too_many {
+                error = Some(format!(
+                    "labels of more than {MAX_LABEL_BYTES} bytes; the other targets are left out"
+                ));
+                group.targets.truncate(many);
             }
             left -= group.targets.len();
         }
@@ -337,6 +351,32 @@ impl Reporter {
     }
 }
 
+fn size(labels: &Labels) -> usize {
+    labels.iter().map(|(name, value)| name.len() + value.len()).sum()
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_long_label_is_not_multiplied_by_all_targets_of_its_group() {
+        let group = |targets, label: &str| Group {
+            targets: vec![Labels::from_pairs([("__address__", "a:1")]); targets],
+            labels: Labels::from_pairs([("x", label)]),
+        };
+        let (sender, mut news) = mpsc::channel(1);
+        let reporter = Reporter { pool: 0, source: 0, news: sender };
+        let groups = vec![group(1, "y"), group(100, &"y".repeat(4 << 20)), group(1, "y")];
+        reporter.report(groups, None).await;
+        let News { groups, error, .. } = news.recv().await.unwrap();
+        let targets: Vec<_> = groups.iter().map(|group| group.targets.len()).collect();
+        assert_eq!(targets, [1, 7, 1]);
+        let reason = "labels of more than 33554432 bytes; the other targets are left out";
+        assert_eq!(error.as_deref(), Some(reason));
+    }
 }
