@@ -17,6 +17,7 @@ pub mod remote_store;
 pub mod scrape;
 #[cfg(feature = "prometheus-config")]
 pub mod scrape_config;
+mod series_cache;
 #[cfg(feature = "prometheus-config")]
 mod yaml;
 

@@ -16,13 +16,13 @@ use hms_ops_core::metadata::MetadataStore;
 use hms_ops_core::store::{Store, StoreError};
 
 use self::model::Export;
-use self::series::Handles;
 use self::translate::Translation;
 use super::LONG_BYTES;
 use crate::client::{ClientError, gunzip};
 use crate::exposition::excerpt;
 use crate::protobuf::ProtobufError;
 use crate::scrape::Commit;
+use crate::series_cache::SeriesCache;
 
 mod binary;
 mod model;
@@ -42,6 +42,8 @@ pub const MAX_METRICS_BODY_BYTES: usize = 16 << 20;
 pub const MAX_SAMPLES: usize = 250_000;
 /// The most messages within one export; an attribute is one, in JSON two.
 const MAX_MESSAGES: usize = 1_000_000;
+/// Bytes of memory for the series that senders have named before.
+const CACHE_BYTES: usize = 64 << 20;
 /// How many metrics of which something was refused are told one by one.
 const TOLD: usize = 16;
 /// How much is told of a reason, in bytes: it may name a series.
@@ -168,13 +170,13 @@ impl fmt::Display for Refused {
 pub struct MetricsReceiver {
     store: Arc<dyn Store>,
     metadata: Arc<MetadataStore>,
-    handles: Mutex<Handles>,
+    handles: Mutex<SeriesCache>,
 }
 
 impl MetricsReceiver {
     /// A receiver that writes samples to `store`, and what is said about metrics to `metadata`.
     pub fn new(store: Arc<dyn Store>, metadata: Arc<MetadataStore>) -> Self {
-        Self { store, metadata, handles: Mutex::default() }
+        Self { store, metadata, handles: Mutex::new(SeriesCache::new(CACHE_BYTES)) }
     }
 
     /// Stores the points of one export, and says which ones were refused: those of delta temporality,

@@ -13,12 +13,11 @@ use hms_ops_core::sample::{Exemplar, Value};
 use hms_ops_core::store::{Appender, SeriesRef, Store, StoreError};
 use hms_ops_core::time::Timestamp;
 
-use self::cache::SeriesCache;
 use super::histogram::{self, HistogramError};
 use super::{Limits, SnappyError, snappy};
 use crate::protobuf::{ProtobufError, Reader};
+use crate::series_cache::SeriesCache;
 
-mod cache;
 mod v1;
 mod v2;
 

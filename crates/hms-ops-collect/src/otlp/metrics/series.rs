@@ -1,22 +1,15 @@
-//! The series of one point, and the handles of series that were there before.
+//! The series of one point.
 //!
 //! What tells a series is brought into one run of bytes, which leads straight to its handle: only new
 //! series cost label work.
 
-use std::collections::HashMap;
-
 use hms_ops_core::exposition::edge_label;
 use hms_ops_core::labels::{INSTANCE, Labels, NAME};
-use hms_ops_core::store::SeriesRef;
 
 use super::super::common::{Attribute, MAX_ATTRIBUTES, MAX_NAME_BYTES, MAX_TEXT_BYTES};
 use super::name::label_name;
 use crate::exposition::excerpt;
 
-/// Handles that are remembered; one more, and all are forgotten.
-const MAX_HANDLES: usize = 100_000;
-/// The longest key that is remembered, in bytes.
-const MAX_KEY_BYTES: usize = 1024;
 /// Ends a part of a key. Never within UTF-8.
 const END: u8 = 0xff;
 
@@ -24,26 +17,6 @@ const JOB: &str = "job";
 const SERVICE_NAME: &str = "service.name";
 const SERVICE_NAMESPACE: &str = "service.namespace";
 const SERVICE_INSTANCE: &str = "service.instance.id";
-
-/// Handles by what tells their series.
-#[derive(Debug, Default)]
-pub(super) struct Handles(HashMap<Box<[u8]>, SeriesRef>);
-
-impl Handles {
-    pub(super) fn get(&self, key: &[u8]) -> Option<SeriesRef> {
-        self.0.get(key).copied()
-    }
-
-    pub(super) fn put(&mut self, key: &[u8], series: SeriesRef) {
-        if key.len() > MAX_KEY_BYTES {
-            return;
-        }
-        if self.0.len() >= MAX_HANDLES && !self.0.contains_key(key) {
-            self.0.clear();
-        }
-        self.0.insert(key.into(), series);
-    }
-}
 
 /// Who sent the points: what a resource says about it.
 #[derive(Debug)]

@@ -15,9 +15,10 @@ use super::model::{
 };
 use super::name::{Suffix, label_name, metric_name, unit_name};
 use super::native::MAX_BUCKETS;
-use super::series::{Handles, PointSeries, Target};
+use super::series::{PointSeries, Target};
 use super::{MAX_SAMPLES, Refused};
 use crate::scrape::Commit;
+use crate::series_cache::SeriesCache;
 
 const TARGET_INFO: &str = "target_info";
 /// How far apart the samples of `target_info` are: half of how far back a query looks for one.
@@ -42,7 +43,7 @@ enum Refusal {
 /// One export on its way into a store.
 pub(super) struct Translation<'s> {
     appender: Box<dyn Appender + 's>,
-    handles: &'s mut Handles,
+    handles: &'s mut SeriesCache,
     metadata: &'s MetadataStore,
     refused: Refused,
     samples: usize,
@@ -87,7 +88,7 @@ trait Kind<'a> {
 impl<'s> Translation<'s> {
     pub(super) fn new(
         appender: Box<dyn Appender + 's>,
-        handles: &'s mut Handles,
+        handles: &'s mut SeriesCache,
         metadata: &'s MetadataStore,
     ) -> Self {
         let refused = Refused::default();
@@ -224,15 +225,21 @@ impl<'s> Translation<'s> {
     ) -> Result<SeriesRef, Refusal> {
         self.samples += 1;
         let key = series.key(suffix, edge);
-        if let Some(handle) = self.handles.get(key) {
+        if let Some(found) = self.handles.get(key) {
+            let handle = found.series;
             match self.appender.append(handle, at, value.clone()) {
                 Err(StoreError::UnknownSeries { .. }) => {}
-                result => return result.map(|()| handle).map_err(Refusal::of),
+                result => {
+                    if found.is_old {
+                        self.handles.add(key.into(), handle);
+                    }
+                    return result.map(|()| handle).map_err(Refusal::of);
+                }
             }
         }
         let labels = series.labels(suffix, edge).map_err(Refusal::Point)?;
         let handle = self.appender.series(&labels).map_err(Refusal::of)?;
-        self.handles.put(series.key(suffix, edge), handle);
+        self.handles.add(series.key(suffix, edge).into(), handle);
         self.appender.append(handle, at, value).map(|()| handle).map_err(Refusal::of)
     }
 

@@ -12,7 +12,7 @@ const ENTRY_BYTES: usize = 56;
 /// There are two generations. When the younger one has half of the bytes it becomes the older one,
 /// and what was in that is forgotten: so a series that is written stays, and one that is gone goes.
 #[derive(Debug)]
-pub(super) struct SeriesCache {
+pub(crate) struct SeriesCache {
     limit: usize,
     young: HashMap<Box<[u8]>, SeriesRef>,
     young_bytes: usize,
@@ -21,19 +21,19 @@ pub(super) struct SeriesCache {
 
 /// A series that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) series: SeriesRef,
+pub(crate) struct Found {
+    pub(crate) series: SeriesRef,
     /// Whether it is about to be forgotten, unless it is added again.
-    pub(super) is_old: bool,
+    pub(crate) is_old: bool,
 }
 
 impl SeriesCache {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { limit, young: HashMap::new(), young_bytes: 0, old: HashMap::new() }
     }
 
     #[inline]
-    pub(super) fn get(&self, key: &[u8]) -> Option<Found> {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Found> {
         if let Some(&series) = self.young.get(key) {
             return Some(Found { series, is_old: false });
         }
@@ -41,7 +41,7 @@ impl SeriesCache {
     }
 
     /// Adds a series, or says that its handle is another now.
-    pub(super) fn add(&mut self, key: Box<[u8]>, series: SeriesRef) {
+    pub(crate) fn add(&mut self, key: Box<[u8]>, series: SeriesRef) {
         let bytes = key.len() + ENTRY_BYTES;
         if self.young_bytes + bytes > self.limit / 2 {
             self.old = std::mem::take(&mut self.young);
