@@ -40,7 +40,7 @@ pub use self::routes::metrics_router;
 pub const MAX_METRICS_BODY_BYTES: usize = 16 << 20;
 /// The most samples that are taken from one export.
 pub const MAX_SAMPLES: usize = 250_000;
-/// The most messages within one export; an attribute is one, in JSON two.
+/// The most messages within one export; an attribute is one, in JSON two, and a point up to four.
 const MAX_MESSAGES: usize = 1_000_000;
 /// Bytes of memory for the series that senders have named before.
 const CACHE_BYTES: usize = 64 << 20;

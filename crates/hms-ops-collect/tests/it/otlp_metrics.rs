@@ -616,6 +616,11 @@ async fn a_million_attributes_are_one_refused_point_or_one_refused_body() {
         let got = refused.map(|r| r.to_string()).map_err(|e| e.to_string());
         assert_eq!(got, expected.map(str::to_owned).map_err(str::to_owned));
     }
+    // Points take more memory than attributes, and fewer of them are too many.
+    let histogram = protobuf::nested(10, &b"\x0a\0".repeat(400_000));
+    let scope = protobuf::nested(2, &protobuf::nested(2, &histogram));
+    let error = receive(&protobuf::nested(1, &scope), Encoding::Protobuf).await.unwrap_err();
+    assert_eq!(error.to_string(), "the body has more than 1000000 messages");
     let body = format!(r#"{{"resourceMetrics":[{}{{}}]}}"#, "{},".repeat(1_000_000));
     let error = receive(body.as_bytes(), Encoding::Json).await.unwrap_err();
     assert_eq!(error.to_string(), "the body has more than 1000000 messages");

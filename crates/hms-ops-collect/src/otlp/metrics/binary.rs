@@ -49,7 +49,7 @@ impl<'a> Export<'a> {
 
 impl Decoder {
     fn message<'a, M: Message<'a>>(&mut self, bytes: &'a [u8]) -> Result<M, MetricsError> {
-        self.count()?;
+        self.count::<M>()?;
         let (mut message, mut reader) = (M::default(), Reader::new(bytes));
         while let Some((number, field)) = reader.next()? {
             message.take(self, number, field)?;
@@ -57,9 +57,10 @@ impl Decoder {
         Ok(message)
     }
 
-    /// An empty message takes two bytes and becomes a hundred times as many.
-    fn count(&mut self) -> Result<(), MetricsError> {
-        self.messages += 1;
+    /// An empty message takes two bytes and becomes up to a hundred times as many; so it counts once for
+    /// each 64 of them.
+    fn count<T>(&mut self) -> Result<(), MetricsError> {
+        self.messages += size_of::<T>().div_ceil(64);
         if self.messages > MAX_MESSAGES { Err(MetricsError::TooMany) } else { Ok(()) }
     }
 
@@ -68,7 +69,7 @@ impl Decoder {
         bytes: &'a [u8],
         depth: usize,
     ) -> Result<Attribute<'a>, MetricsError> {
-        self.count()?;
+        self.count::<Attribute<'_>>()?;
         let (mut key, mut value) = ("", AnyValue::Empty);
         let mut reader = Reader::new(bytes);
         while let Some((number, field)) = reader.next()? {
@@ -101,7 +102,7 @@ impl Decoder {
                     let mut reader = Reader::new(field.bytes("array_value")?);
                     while let Some((number, field)) = reader.next()? {
                         if number == 1 {
-                            self.count()?;
+                            self.count::<AnyValue<'_>>()?;
                             values.push(self.any_value(field.bytes("values")?, depth + 1)?);
                         }
                     }
