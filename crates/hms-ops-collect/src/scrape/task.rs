@@ -6,7 +6,7 @@ use std::time::Duration;
 use hms_ops_core::clock::{Clock, Stopwatch};
 use hms_ops_core::store::Store;
 use hms_ops_core::time::Timestamp;
-use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderName, HeaderValue, USER_AGENT};
 use tokio::sync::{mpsc, oneshot};
 
 use super::series::{Counts, TargetSeries};
@@ -86,6 +86,10 @@ impl Task {
         let encoding = if manner.gzip { "gzip" } else { "identity" };
         headers.push((ACCEPT_ENCODING, HeaderValue::from_static(encoding)));
         let timeout = self.target.deadline();
+        // A prober gives up in time to say so.
+        if let Ok(seconds) = HeaderValue::from_str(&timeout.as_secs_f64().to_string()) {
+            headers.push((HeaderName::from_static("x-prometheus-scrape-timeout-seconds"), seconds));
+        }
         let answer = manner.access.get(endpoint, &headers, limits.body_bytes);
         match tokio::time::timeout(timeout, answer).await {
             Ok(answer) => Ok(answer?),

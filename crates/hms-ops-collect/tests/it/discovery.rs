@@ -248,6 +248,24 @@ async fn a_target_that_knows_more_than_bare_names_is_asked_for_those() {
 }
 
 #[tokio::test]
+async fn a_target_is_told_how_long_it_is_waited_for() {
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let address = {
+        let heads = heads.clone();
+        serve(move |stream, head| {
+            heads.lock().unwrap().push(head);
+            send(stream, text("m 1\n"))
+        })
+    };
+    let keys = format!("static_configs: [{{targets: ['{}']}}]", address.await);
+    let (discovery, _) = start(&Arc::new(MemoryStore::new()), &job(&keys)).await;
+    discovery.scraper().scrape_now(|_| true).await;
+    let head = heads.lock().unwrap().remove(0);
+    assert!(head.contains("x-prometheus-scrape-timeout-seconds: 30\r\n"), "{head}");
+    discovery.shutdown().await;
+}
+
+#[tokio::test]
 async fn beyond_its_limit_of_targets_a_job_scrapes_none() {
     let store = Arc::new(MemoryStore::new());
     let keys = "target_limit: 1\nstatic_configs: [{targets: ['a:1', 'b:2']}]";
