@@ -7,6 +7,8 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+/// Requests that a route of OTLP reads at once; more wait.
+pub(crate) const MAX_REQUESTS: usize = 16;
 /// How long a body may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(30);
 

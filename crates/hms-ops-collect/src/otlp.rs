@@ -19,9 +19,6 @@ pub use self::metrics::{
 #[cfg(feature = "http")]
 pub use self::routes::router;
 
-/// Exports that a route reads at once; more wait.
-#[cfg(feature = "http")]
-const MAX_REQUESTS: usize = 16;
 /// A body of more bytes is read off the executor, which it would hold up.
 const LONG_BYTES: usize = 1 << 20;
 /// The longest body of one export of spans that is read: 4 MiB.

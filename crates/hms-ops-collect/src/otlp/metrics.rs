@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
@@ -233,8 +233,8 @@ impl MetricsReceiver {
             Encoding::Json => Export::from_json(body)?,
             Encoding::Protobuf => Export::from_protobuf(body)?,
         };
-        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut translation = Translation::new(self.store.appender(), &mut handles, &self.metadata);
+        let appender = self.store.appender();
+        let mut translation = Translation::new(appender, &self.handles, &self.metadata);
         translation.export(&export)?;
         Ok(translation.finish())
     }

@@ -13,8 +13,8 @@ use hms_ops_core::span_store::SpanStore;
 
 use tokio::sync::Semaphore;
 
-use super::{LONG_BYTES, MAX_BODY_BYTES, MAX_REQUESTS, decode};
-use crate::body::whole;
+use super::{LONG_BYTES, MAX_BODY_BYTES, decode};
+use crate::body::{MAX_REQUESTS, whole};
 use crate::client::in_one_line;
 
 /// `POST /v1/traces`: OTLP/HTTP in JSON, up to 4 MiB, 16 requests at once, into `store`.

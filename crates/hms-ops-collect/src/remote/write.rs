@@ -37,6 +37,9 @@ const KEPT: usize = 16;
 /// A message of more bytes is read off the executor, which it would hold up.
 const LONG_BYTES: usize = 1 << 20;
 
+/// After so many series of a request others may write to the cache.
+const LEASE: usize = 1024;
+
 /// Which message a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
@@ -266,7 +269,8 @@ impl RemoteWriter {
         let mut batch = Batch {
             writer: self,
             appender: self.store.appender(),
-            known: cache.read().unwrap_or_else(PoisonError::into_inner),
+            cache,
+            known: Some(cache.read().unwrap_or_else(PoisonError::into_inner)),
             named: Vec::new(),
             weight: 0,
             entries: 0,
@@ -310,7 +314,9 @@ type Commit = std::pin::Pin<Box<dyn Future<Output = Result<(), StoreError>> + Se
 struct Batch<'w> {
     writer: &'w RemoteWriter,
     appender: Box<dyn Appender + 'w>,
-    known: RwLockReadGuard<'w, SeriesCache>,
+    cache: &'w RwLock<SeriesCache>,
+    /// There but for the moment in which somebody else may write.
+    known: Option<RwLockReadGuard<'w, SeriesCache>>,
     /// Series that are to be remembered, by the bytes that name them.
     named: Vec<(Box<[u8]>, SeriesRef)>,
     weight: usize,
@@ -366,7 +372,8 @@ impl<'w> Batch<'w> {
         labels: F,
     ) -> Result<Named<'k, F>, WriteError> {
         let mut named = Named { key, labels, series: None, newest: None };
-        match key.and_then(|key| self.known.get(key).map(|found| (key, found))) {
+        let known = |key: &'k [u8]| Some((key, self.known.as_ref()?.get(key)?));
+        match key.and_then(known) {
             Some((key, found)) => {
                 if found.is_old {
                     self.named.push((key.into(), found.series));
@@ -557,6 +564,11 @@ impl<'w> Batch<'w> {
     /// Counts a series or what is said about a metric.
     fn enter(&mut self) -> Result<(), WriteError> {
         self.entries += 1;
+        if self.entries.is_multiple_of(LEASE) {
+            // Who waits to write may be on the executor, and keeps all others waiting.
+            self.known = None;
+            self.known = Some(self.cache.read().unwrap_or_else(PoisonError::into_inner));
+        }
         let limit = self.writer.limits.samples;
         match self.entries > limit {
             true => Err(WriteError::TooMany { what: "series", limit }),

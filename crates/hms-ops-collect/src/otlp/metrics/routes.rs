@@ -14,9 +14,8 @@ use hms_ops_core::store::Store;
 
 use tokio::sync::Semaphore;
 
-use super::super::MAX_REQUESTS;
 use super::{Encoding, MAX_METRICS_BODY_BYTES, MetricsError, MetricsReceiver, Refused};
-use crate::body::whole;
+use crate::body::{MAX_REQUESTS, whole};
 use crate::client::{ClientError, in_one_line};
 use crate::protobuf::Writer;
 

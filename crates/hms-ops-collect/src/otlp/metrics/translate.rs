@@ -1,5 +1,6 @@
 //! From the points of an export to samples in a batch.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use hms_ops_core::labels::Labels;
@@ -43,7 +44,8 @@ enum Refusal {
 /// One export on its way into a store.
 pub(super) struct Translation<'s> {
     appender: Box<dyn Appender + 's>,
-    handles: &'s mut SeriesCache,
+    /// Locked for a look at a time: others read exports at the same time, some on the executor.
+    handles: &'s Mutex<SeriesCache>,
     metadata: &'s MetadataStore,
     refused: Refused,
     samples: usize,
@@ -88,7 +90,7 @@ trait Kind<'a> {
 impl<'s> Translation<'s> {
     pub(super) fn new(
         appender: Box<dyn Appender + 's>,
-        handles: &'s mut SeriesCache,
+        handles: &'s Mutex<SeriesCache>,
         metadata: &'s MetadataStore,
     ) -> Self {
         let refused = Refused::default();
@@ -225,13 +227,15 @@ impl<'s> Translation<'s> {
     ) -> Result<SeriesRef, Refusal> {
         self.samples += 1;
         let key = series.key(suffix, edge);
-        if let Some(found) = self.handles.get(key) {
+        let handles = || self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = handles().get(key);
+        if let Some(found) = found {
             let handle = found.series;
             match self.appender.append(handle, at, value.clone()) {
                 Err(StoreError::UnknownSeries { .. }) => {}
                 result => {
                     if found.is_old {
-                        self.handles.add(key.into(), handle);
+                        handles().add(key.into(), handle);
                     }
                     return result.map(|()| handle).map_err(Refusal::of);
                 }
@@ -239,7 +243,7 @@ impl<'s> Translation<'s> {
         }
         let labels = series.labels(suffix, edge).map_err(Refusal::Point)?;
         let handle = self.appender.series(&labels).map_err(Refusal::of)?;
-        self.handles.add(series.key(suffix, edge).into(), handle);
+        handles().add(series.key(suffix, edge).into(), handle);
         self.appender.append(handle, at, value).map(|()| handle).map_err(Refusal::of)
     }
 
