@@ -57,6 +57,8 @@ pub const VICTORIA_METRICS: Peer = Peer {
             format!("-storageDataPath={}", data(folder).display()),
             "-retentionPeriod=100y".to_owned(),
             "-search.latencyOffset=0s".to_owned(),
+            // Or it would answer from memory what was asked before.
+            "-search.disableCache".to_owned(),
             format!("-httpListenAddr={address}"),
             "-loggerLevel=WARN".to_owned(),
         ]

@@ -13,7 +13,7 @@ use crate::chunk::{ChunkError, XorDecoder, XorEncoder, decode_histograms, encode
 use crate::record::SeriesId;
 
 /// Numbers in a full chunk. Longer ones compress little better, and cost more to read in part.
-const NUMBERS: usize = 240;
+const NUMBERS: usize = 120;
 /// Histograms in a full chunk.
 const HISTOGRAMS: usize = 60;
 /// Buckets of a full chunk of histograms, which must fit into a record.
