@@ -101,7 +101,7 @@ pub(crate) struct LabArgs {
 pub(crate) struct QueryArgs {
     /// The query, such as `rate(http_requests_total[5m])`
     pub(crate) query: String,
-    /// Evaluates at this instant: RFC 3339, or seconds since 1970 [default: now]
+    /// Evaluates at this instant: RFC 3339, seconds since 1970, or `-90m` [default: now]
     #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
     pub(crate) at: Option<Timestamp>,
     /// Evaluates at many instants, of which this is the first
@@ -118,8 +118,11 @@ pub(crate) struct QueryArgs {
     /// Where the engine is
     #[arg(long, default_value = "http://127.0.0.1:9110/")]
     pub(crate) url: String,
+    /// Sends the token in this file, which the engine wants
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Asks the history in this folder, which no engine has open
-    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["url", "token_file"])]
     pub(crate) data: Option<PathBuf>,
     /// Prints the data of Prometheus' API
     #[arg(long)]
@@ -172,7 +175,7 @@ pub(crate) struct ExportArgs {
     /// Only series that fit this, such as `http_requests_total{code=~"5.."}`; several: any of them
     #[arg(long = "match", value_name = "SELECTOR")]
     pub(crate) selectors: Vec<String>,
-    /// Nothing older than this: RFC 3339, or seconds since 1970
+    /// Nothing older than this: RFC 3339, seconds since 1970, or `-90m`
     #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
     pub(crate) from: Option<Timestamp>,
     /// Nothing newer than this

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST};
+use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue};
 use hyper::{Request, Response, StatusCode, Uri, body::Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -16,11 +16,19 @@ use tokio::time::timeout;
 const MAX_BYTES: usize = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long an answer may take, and be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+/// How to ask: how long an answer may take, and be, and who asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Asking {
     pub(crate) patience: Duration,
     pub(crate) bytes: usize,
+    /// Marked as sensitive, so that it is never shown.
+    pub(crate) authorization: Option<HeaderValue>,
+}
+
+impl Default for Asking {
+    fn default() -> Self {
+        Self { patience: PATIENCE, bytes: MAX_BYTES, authorization: None }
+    }
 }
 
 /// What came back.
@@ -32,14 +40,14 @@ pub(crate) struct Answer {
 
 /// Asks for `url`, of the form `http://host:port/path`.
 pub(crate) async fn get(url: &str) -> Result<Answer> {
-    get_within(url, Bounds { patience: PATIENCE, bytes: MAX_BYTES }).await
+    get_as(url, Asking::default()).await
 }
 
-/// As [`get`], for answers that take longer or are longer.
-pub(crate) async fn get_within(url: &str, bounds: Bounds) -> Result<Answer> {
-    let Bounds { patience, bytes } = bounds;
+/// As [`get`], in another way.
+pub(crate) async fn get_as(url: &str, asking: Asking) -> Result<Answer> {
+    let Asking { patience, bytes, authorization } = asking;
     let asked = async {
-        let response = ask(url).await?;
+        let response = ask(url, authorization).await?;
         let status = response.status();
         let body = Limited::new(response.into_body(), bytes).collect().await;
         let body = body.map_err(|e| anyhow::anyhow!(e)).context("the answer broke off")?;
@@ -63,7 +71,7 @@ pub(crate) async fn get_ok(url: &str) -> Result<String> {
 /// Waits until the event stream at `url` has sent `wanted`, then hangs up.
 pub(crate) async fn wait_for_event(url: &str, wanted: &str) -> Result<()> {
     let heard = async {
-        let response = ask(url).await?;
+        let response = ask(url, None).await?;
         let status = response.status();
         if !status.is_success() {
             bail!("{url} answered {status}");
@@ -96,7 +104,7 @@ pub(crate) fn encoded(value: &str) -> String {
     value.bytes().map(encode).collect()
 }
 
-async fn ask(url: &str) -> Result<Response<Incoming>> {
+async fn ask(url: &str, authorization: Option<HeaderValue>) -> Result<Response<Incoming>> {
     let uri: Uri = url.parse().with_context(|| format!("{url:?} is not a URL"))?;
     let Some(authority) = uri.authority().filter(|_| uri.scheme_str() == Some("http")) else {
         bail!("{url:?} is not of the form http://host:port/path");
@@ -109,7 +117,10 @@ async fn ask(url: &str) -> Result<Response<Incoming>> {
     tokio::spawn(async { drop(connection.await) });
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let request = Request::get(path).header(HOST, authority.as_str()).header(CONNECTION, "close");
-    let request = request.body(Empty::<Bytes>::new())?;
+    let mut request = request.body(Empty::<Bytes>::new())?;
+    if let Some(authorization) = authorization {
+        request.headers_mut().insert(AUTHORIZATION, authorization);
+    }
     sender.send_request(request).await.with_context(|| format!("{authority} did not answer"))
 }
 

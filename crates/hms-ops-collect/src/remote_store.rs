@@ -90,7 +90,7 @@ pub struct RemoteOptions {
     pub queue_bytes: u64,
     /// Whether a commit waits until its samples are on the disk, and survive a loss of power; true.
     pub sync: bool,
-    /// How long samples stay in the queue after the backend has acknowledged them; 60 s.
+    /// How long samples stay in the queue after the backend has acknowledged them; 120 s, longer than rules look back.
     pub keep: Duration,
     /// Series whose handles are known at once; 100,000. Those that are silent make room.
     pub series: usize,
@@ -125,7 +125,7 @@ impl Default for RemoteOptions {
             headers: Vec::new(),
             queue_bytes: 1 << 30,
             sync: true,
-            keep: Duration::from_secs(60),
+            keep: Duration::from_secs(120),
             series: 100_000,
             recent_samples: 1_000_000,
             out_of_order_window: Duration::ZERO,

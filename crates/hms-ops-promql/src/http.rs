@@ -35,6 +35,10 @@ use crate::ast::{Node, VectorSelector};
 
 /// How many requests may be answered at once.
 const MAX_REQUESTS: usize = 128;
+/// How many MiB the answers may have together that are being sent.
+const MAX_SENT: usize = 1024;
+/// What answers are counted in.
+const MEBIBYTE: usize = 1 << 20;
 
 /// The query API of Prometheus over one engine and its store.
 ///
@@ -49,7 +53,8 @@ const MAX_REQUESTS: usize = 128;
 /// | `/federate` | the newest sample of each series, for another Prometheus |
 ///
 /// Who may ask is the business of the listener. Forms have at most 1 MiB; more than
-/// [`Api::max_requests`] at once are answered with 503.
+/// [`Api::max_requests`] at once are answered with 503, and so is a query whose answer has no room beside
+/// those that others are slow to read ([`Api::max_sent`]).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -69,6 +74,7 @@ pub struct Api {
     metadata: Arc<MetadataStore>,
     clock: Arc<dyn Clock>,
     max_requests: usize,
+    max_sent: usize,
 }
 
 impl Api {
@@ -80,6 +86,7 @@ impl Api {
             metadata: Arc::default(),
             clock: Arc::new(SystemClock),
             max_requests: MAX_REQUESTS,
+            max_sent: MAX_SENT,
         }
     }
 
@@ -104,11 +111,28 @@ impl Api {
         self
     }
 
+    /// How many MiB the answers to queries may have together that are evaluated and not yet sent.
+    /// Default 1024.
+    #[must_use]
+    pub fn max_sent(mut self, mebibytes: usize) -> Self {
+        self.max_sent = mebibytes.min(Semaphore::MAX_PERMITS);
+        self
+    }
+
     /// The routes.
     pub fn router(self) -> Router {
-        let Self { engine, store, metadata, clock, max_requests } = self;
-        let room = Arc::new(Semaphore::new(max_requests));
-        let shared = Arc::new(Shared { engine, store, metadata, clock, max_requests, room });
+        let Self { engine, store, metadata, clock, max_requests, max_sent } = self;
+        let [room, memory] = [max_requests, max_sent].map(|max| Arc::new(Semaphore::new(max)));
+        let shared = Arc::new(Shared {
+            engine,
+            store,
+            metadata,
+            clock,
+            max_requests,
+            room,
+            max_sent,
+            memory,
+        });
         Router::new()
             .route("/api/v1/query", get(query::instant).post(query::instant))
             .route("/api/v1/query_range", get(query::range).post(query::range))
@@ -134,13 +158,23 @@ struct Shared {
     max_requests: usize,
     /// One permit for each request that is being answered.
     room: Arc<Semaphore>,
+    max_sent: usize,
+    /// One permit for each MiB of an answer that is being sent.
+    memory: Arc<Semaphore>,
 }
 
 /// A request with a place among those that are answered at once.
 struct Asked {
     form: Form,
     gzip: bool,
-    place: OwnedSemaphorePermit,
+    place: Place,
+}
+
+/// What a request takes from others until its answer is sent.
+#[derive(Debug)]
+struct Place {
+    _request: OwnedSemaphorePermit,
+    memory: Option<OwnedSemaphorePermit>,
 }
 
 impl FromRequest<Arc<Shared>> for Asked {
@@ -152,12 +186,25 @@ impl FromRequest<Arc<Shared>> for Asked {
             let why = format!("{max} requests are being answered already; ask again later");
             Failure::new(Kind::Unavailable, why)
         })?;
+        let place = Place { _request: place, memory: None };
         let gzip = accepts_gzip(request.headers());
         Ok(Self { form: Form::from_request(request, shared).await?, gzip, place })
     }
 }
 
 impl Asked {
+    /// Takes room for an answer of so many bytes until it is sent.
+    fn keep(&mut self, bytes: usize, shared: &Shared) -> Result<(), Failure> {
+        let mebibytes = u32::try_from(bytes / MEBIBYTE).unwrap_or(u32::MAX);
+        let memory = shared.memory.clone().try_acquire_many_owned(mebibytes).map_err(|_| {
+            let max = shared.max_sent;
+            let why = format!("answers of {max} MiB are being sent already; ask again later");
+            Failure::new(Kind::Unavailable, why)
+        })?;
+        self.place.memory = Some(memory);
+        Ok(())
+    }
+
     fn answer(self, document: Document) -> Response {
         document.into_response(self.gzip, self.place)
     }

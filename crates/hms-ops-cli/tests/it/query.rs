@@ -74,3 +74,20 @@ fn whoever_asks_nobody_is_told_whom_to_ask() {
     assert!(refusal(&["query", "up", "--end", "0"]).contains("--start"));
     assert!(refusal(&["query", "up", "--at", "0", "--start", "0"]).contains("--start"));
 }
+
+#[test]
+fn an_engine_that_wants_a_token_gets_it_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("token"), "a token of some length\n".replace(' ', "-")).unwrap();
+    fs::write(path("wrong"), "another-token-of-some-length").unwrap();
+    fs::write(path("ops.toml"), "[listen]\nadmin_token_file = \"token\"\n").unwrap();
+    let [config, token, wrong] = ["ops.toml", "token", "wrong"].map(path);
+    let engine = Running::start(&["serve", "--config", &config, "--listen", "127.0.0.1:0"]);
+    let page = engine.line();
+    let url = page.strip_prefix("page").expect("the page comes first").trim();
+    assert_eq!(printed(&["query", "--url", url, "--token-file", &token, "1"]), "1\n");
+    let wanted = "hms-ops: the engine wants a token: --token-file names the file that has it";
+    assert_eq!(refusal(&["query", "--url", url, "1"]), wanted);
+    assert_eq!(refusal(&["query", "--url", url, "--token-file", &wrong, "1"]), wanted);
+}

@@ -66,6 +66,19 @@ pub(crate) fn document(answer: Answer, limit: usize) -> Document {
     }
 }
 
+/// About how many bytes an answer takes in memory.
+pub(crate) fn bytes(answer: &Answer) -> usize {
+    match &answer.data {
+        Data::Scalar(..) => 0,
+        Data::Text(_, text) => text.len(),
+        Data::Vector(series) => series.len() * size_of::<(Labels, Sample)>(),
+        Data::Matrix(series) => {
+            let samples: usize = series.iter().map(|(_, samples)| samples.len()).sum();
+            series.len() * size_of::<(Labels, Vec<Sample>)>() + samples * size_of::<Sample>()
+        }
+    }
+}
+
 /// What is left of a matrix.
 struct Matrix {
     series: vec::IntoIter<(Labels, Vec<Sample>)>,

@@ -14,9 +14,8 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body::Frame;
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::json;
+use super::{Place, json};
 
 /// How much is written before it is sent.
 pub(crate) const PIECE: usize = 64 << 10;
@@ -121,7 +120,7 @@ impl Document {
 
     /// A response whose body is short and whole, or goes on being written until it is sent; the
     /// request keeps its place until then.
-    pub(crate) fn into_response(mut self, gzip: bool, place: OwnedSemaphorePermit) -> Response {
+    pub(crate) fn into_response(mut self, gzip: bool, place: Place) -> Response {
         let content_type = self.content_type;
         let mut first = Vec::with_capacity(1024);
         let more = self.fill(&mut first);
@@ -149,7 +148,7 @@ struct Pieces {
     document: Document,
     encoder: Option<GzEncoder<Vec<u8>>>,
     more: bool,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Pieces {

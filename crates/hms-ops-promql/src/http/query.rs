@@ -18,19 +18,20 @@ const MAX_STEPS: u64 = 11_000;
 
 pub(super) async fn instant(
     State(shared): State<Arc<Shared>>,
-    asked: Asked,
+    mut asked: Asked,
 ) -> Result<Response, Failure> {
     let form = &asked.form;
     let limit = form.limit()?;
     let at = form.time_or("time", shared.clock.now())?;
     let options = options(form)?;
     let answer = shared.engine.instant(form.get("query"), at, &options).await?;
+    asked.keep(answer::bytes(&answer), &shared)?;
     Ok(asked.answer(answer::document(answer, limit)))
 }
 
 pub(super) async fn range(
     State(shared): State<Arc<Shared>>,
-    asked: Asked,
+    mut asked: Asked,
 ) -> Result<Response, Failure> {
     let form = &asked.form;
     let limit = form.limit()?;
@@ -47,6 +48,7 @@ pub(super) async fn range(
     }
     let options = options(form)?;
     let answer = shared.engine.range(form.get("query"), range, step, &options).await?;
+    asked.keep(answer::bytes(&answer), &shared)?;
     Ok(asked.answer(answer::document(answer, limit)))
 }
 

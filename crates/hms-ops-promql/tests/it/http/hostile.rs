@@ -95,6 +95,23 @@ async fn a_client_that_reads_nothing_keeps_its_place_and_gives_it_back_when_it_l
 }
 
 #[tokio::test]
+async fn answers_that_nobody_reads_take_no_more_memory_than_they_may() {
+    let sample = hms_ops_core::sample::Sample { at: Timestamp::default(), value: 1.0.into() };
+    let series = (hms_ops_core::labels::Labels::metric("up"), vec![sample; 100_000]);
+    let data = Data::Matrix(vec![series]);
+    let engine = crate::http::world::Says::new(move || Ok(data.clone().into()));
+    let routes = api(engine, store().await).max_sent(3).router();
+    let request = || Request::get("/api/v1/query?query=x").body(Body::empty()).unwrap();
+    let unread = tower::ServiceExt::oneshot(routes.clone(), request()).await.unwrap();
+    let refused = send(&routes, request()).await;
+    assert_eq!(refused.status, 503);
+    let why = "answers of 3 MiB are being sent already; ask again later";
+    assert_eq!(refused.json()["error"], why);
+    drop(unread);
+    assert_eq!(send(&routes, request()).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_form_that_is_too_long_is_refused_and_a_long_query_is_answered() {
     let routes = world().await;
     let long = format!("query=up{{job=\"{}\"}}", "x".repeat(60 << 10));
