@@ -13,11 +13,20 @@ use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 /// A shorter token could be found by trying.
 const SHORTEST_TOKEN: usize = 16;
 /// Longer than any token; it bounds what is read and decoded.
 const LONGEST_TOKEN: usize = 4096;
+
+/// As those encode who leave the padding out, too.
+const PADDED_OR_NOT: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// What a request must show.
 #[derive(Debug)]
@@ -76,7 +85,7 @@ impl Token {
         if !scheme.eq_ignore_ascii_case("basic") || credentials.len() > 2 * LONGEST_TOKEN {
             return false;
         }
-        let decoded = base64(credentials).unwrap_or_default();
+        let decoded = PADDED_OR_NOT.decode(credentials).unwrap_or_default();
         let password = decoded.iter().position(|&b| b == b':').map(|at| &decoded[at + 1..]);
         password.is_some_and(|password| self.is(password))
     }
@@ -87,27 +96,6 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(<secret>)")
     }
-}
-
-/// Bytes of base64 (RFC 4648, section 4); padding may be left out.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let (mut bytes, mut pending, mut bits) = (Vec::with_capacity(text.len()), 0_u32, 0);
-    for b in text.trim_end_matches('=').bytes() {
-        let value = match b {
-            b'A'..=b'Z' => b - b'A',
-            b'a'..=b'z' => b - b'a' + 26,
-            b'0'..=b'9' => b - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        (pending, bits) = ((pending << 6 | u32::from(value)) & 0xffff, bits + 6);
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push((pending >> bits) as u8);
-        }
-    }
-    Some(bytes)
 }
 
 /// Refuses requests that a page of another origin, or a name that was made to point here, sends

@@ -4,9 +4,11 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use hms_ops_core::span::{SpanId, TraceId};
 
-use super::super::common::{AnyValue, Attribute, Number, base64};
+use super::super::common::{AnyValue, Attribute, Number};
 use super::model::{Export, Flags, Id, Temporality, Varints};
 use super::native::MAX_BUCKETS;
 use super::{MAX_MESSAGES, MetricsError};
@@ -119,7 +121,7 @@ impl Decoder {
                     }
                     AnyValue::Map(attributes)
                 }
-                7 => AnyValue::Text(base64(field.bytes("bytes_value")?).into()),
+                7 => AnyValue::Text(BASE64_STANDARD.encode(field.bytes("bytes_value")?).into()),
                 _ => value,
             };
         }
