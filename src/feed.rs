@@ -32,6 +32,7 @@ const USUAL_INTERVAL: Duration = Duration::from_secs(15);
 pub(crate) struct Feed {
     /// Labels of sources, and how often those are expected to report; the first that fits counts.
     intervals: Vec<(Labels, Duration)>,
+    patience: Duration,
     events: HashMap<(usize, usize), BTreeMap<Labels, Source>>,
     answers: HashMap<(usize, usize), (Timestamp, InputData)>,
 }
@@ -46,7 +47,15 @@ struct Source {
 
 impl Feed {
     pub(crate) fn new(intervals: Vec<(Labels, Duration)>) -> Self {
-        Self { intervals, events: HashMap::new(), answers: HashMap::new() }
+        let (events, answers) = (HashMap::new(), HashMap::new());
+        Self { intervals, patience: PATIENCE, events, answers }
+    }
+
+    /// Waits so long for the store, where nobody waits for the tick.
+    #[must_use]
+    pub(crate) fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Sources that are known already report at these intervals from now on.
@@ -57,7 +66,7 @@ impl Feed {
         }
     }
 
-    /// What every rule asks for, as of `at`, in their order. What takes longer than [`PATIENCE`] fails,
+    /// What every rule asks for, as of `at`, in their order. What takes too long fails,
     /// for the rule that asked alone.
     pub(crate) async fn read(
         &mut self,
@@ -67,7 +76,7 @@ impl Feed {
         queries: &Arc<dyn QueryEngine>,
     ) -> Vec<Vec<InputData>> {
         self.ask(rules, at, queries).await;
-        let late = sleep(PATIENCE);
+        let late = sleep(self.patience);
         tokio::pin!(late);
         let mut all = Vec::with_capacity(rules.len());
         for (rule, spec) in rules.iter().enumerate() {
@@ -95,13 +104,13 @@ impl Feed {
         store: &dyn Store,
         late: Pin<&mut Sleep>,
     ) -> InputData {
-        let intervals = &self.intervals;
+        let (intervals, patience) = (&self.intervals, self.patience);
         let sources = self.events.entry(place).or_default();
         let read = tokio::select! {
             biased;
             read = reports(metric, matchers, TimeRange::last(LOOK_BACK, at), store) => read,
             () = late => {
-                let reason = format!("no answer within {PATIENCE:?}");
+                let reason = format!("no answer within {patience:?}");
                 Err(StoreError::Backend(reason.into()))
             }
         };
@@ -142,7 +151,7 @@ impl Feed {
 
     /// Asks all queries whose time has come, side by side.
     async fn ask(&mut self, rules: &[RuleSpec], at: Timestamp, queries: &Arc<dyn QueryEngine>) {
-        let mut asked = JoinSet::new();
+        let (mut asked, patience) = (JoinSet::new(), self.patience);
         for (rule, spec) in rules.iter().enumerate() {
             for (input, wanted) in spec.inputs.iter().enumerate() {
                 let RuleInput::Query { query, every } = wanted else { continue };
@@ -156,7 +165,7 @@ impl Feed {
                 let silent = InputData::Query(Err("the query was not answered".to_owned()));
                 self.answers.insert(place, (at, silent));
                 let (query, queries) = (query.clone(), queries.clone());
-                asked.spawn(async move { (place, answer(&query, at, &*queries).await) });
+                asked.spawn(async move { (place, answer(&query, at, &*queries, patience).await) });
             }
         }
         while let Some(done) = asked.join_next().await {
@@ -172,10 +181,11 @@ async fn answer(
     query: &str,
     at: Timestamp,
     queries: &dyn QueryEngine,
+    patience: Duration,
 ) -> Result<Vec<(Labels, f64)>, String> {
-    let options = QueryOptions { timeout: Some(PATIENCE), ..QueryOptions::default() };
-    let late = QueryError::TimedOut(PATIENCE);
-    let answer = timeout(PATIENCE, queries.instant(query, at, &options)).await;
+    let options = QueryOptions { timeout: Some(patience), ..QueryOptions::default() };
+    let late = QueryError::TimedOut(patience);
+    let answer = timeout(patience, queries.instant(query, at, &options)).await;
     let values = answer.unwrap_or(Err(late)).map_err(|error| error.to_string())?.into_values();
     Ok(values.into_iter().filter_map(|(l, v)| Some((l, v.as_float()?))).collect())
 }

@@ -76,6 +76,8 @@ mod remote;
 #[cfg(all(feature = "alert", not(feature = "store-prometheus")))]
 #[path = "remote/absent.rs"]
 mod remote;
+#[cfg(feature = "alert")]
+pub mod replay;
 #[cfg(all(feature = "alert", feature = "runbook-sandbox"))]
 mod runbooks;
 #[cfg(all(feature = "alert", not(feature = "runbook-sandbox")))]

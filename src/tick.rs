@@ -27,7 +27,7 @@ use crate::remote::Remote;
 use crate::runbooks::Runbooks;
 
 /// How often rules are evaluated, and this process is sampled.
-const EVERY: Duration = Duration::from_secs(1);
+pub(crate) const EVERY: Duration = Duration::from_secs(1);
 /// How long the ledger's lease is held; renewed at each tick.
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
 /// How long a tick waits until its samples are stored: rules must be evaluated on a slow disk, too.
@@ -40,6 +40,27 @@ fn rule_of(metric: &str, budget: Budget, service: Option<&Service>) -> BudgetRul
     match service {
         Some(service) => rule.of_service(service),
         None => rule,
+    }
+}
+
+/// Fills the windows of a rule from what is stored up to `at`.
+pub(crate) async fn warm_up(engine: &mut Engine, place: usize, store: &dyn Store, at: Timestamp) {
+    let Some(spec) = engine.rules().nth(place).cloned() else { return };
+    for (input, read) in spec.inputs.iter().enumerate() {
+        let RuleInput::Events { metric, matchers } = read else { continue };
+        let name = stored_name(metric);
+        let parts = Matcher::regex(crate::core::labels::NAME, &format!("{name}_(count|sum)"));
+        let parts = parts.expect("a stored name has no special characters");
+        let all: Vec<_> = matchers.iter().cloned().chain([parts]).collect();
+        let range = TimeRange::last(WARM_UP, at);
+        let history = store.select(&all, range, &SelectHint::default()).await;
+        let warmed = match history {
+            Ok(mut history) => engine.warm_up(place, input, &mut *history),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = warmed {
+            tracing::warn!(rule = %spec.name, %error, "the rule starts without history");
+        }
     }
 }
 
@@ -135,24 +156,7 @@ impl Ticker {
     }
 
     async fn warm_up(&mut self, place: usize) {
-        let Some(spec) = self.engine.rules().nth(place).cloned() else { return };
-        let now = self.journal.clock().now();
-        for (input, read) in spec.inputs.iter().enumerate() {
-            let RuleInput::Events { metric, matchers } = read else { continue };
-            let name = stored_name(metric);
-            let parts = Matcher::regex(crate::core::labels::NAME, &format!("{name}_(count|sum)"));
-            let parts = parts.expect("a stored name has no special characters");
-            let all: Vec<_> = matchers.iter().cloned().chain([parts]).collect();
-            let range = TimeRange::last(WARM_UP, now);
-            let history = self.store.select(&all, range, &SelectHint::default()).await;
-            let warmed = match history {
-                Ok(mut history) => self.engine.warm_up(place, input, &mut *history),
-                Err(error) => Err(error.into()),
-            };
-            if let Err(error) = warmed {
-                tracing::warn!(rule = %spec.name, %error, "the rule starts without history");
-            }
-        }
+        warm_up(&mut self.engine, place, &*self.store, self.journal.clock().now()).await;
     }
 
     /// Adds the rule of a budget that was declared for a scraped metric.

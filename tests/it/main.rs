@@ -22,6 +22,7 @@ mod reload;
 mod remote;
 #[cfg(all(feature = "api-prometheus", feature = "store-prometheus"))]
 mod remote_api;
+mod replay;
 #[cfg(feature = "api-prometheus")]
 mod storm;
 
