@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 mod access;
+mod events;
 
 use access::{Access, Token};
 
@@ -95,6 +96,7 @@ impl Options {
             .merge(remote::router(store, Arc::new(writer)))
             .merge(page.router())
             .merge(ready::router(&shown))
+            .merge(events::router(&shown, stopped.clone()))
             .merge(api::router(&shown))
             .layer(from_fn_with_state(Arc::new(access), access::check));
         let service = TowerToHyperService::new(routes);

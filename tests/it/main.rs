@@ -8,6 +8,8 @@ mod access;
 mod api;
 mod control;
 mod embedded;
+#[cfg(any(feature = "api-prometheus", feature = "dashboard"))]
+mod events;
 #[cfg(feature = "exporter-prometheus")]
 mod exporter;
 mod healing;
