@@ -1,7 +1,8 @@
 //! The engine: asks every rule at each tick, and says what follows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hms_ops_core::alert::{
@@ -42,6 +43,12 @@ pub struct Engine {
 #[derive(Debug)]
 struct Ruled {
     rule: Box<dyn AlertRule>,
+    /// What the rule said when it was added; it must not change.
+    spec: Arc<RuleSpec>,
+    /// The name of the alert that data is missing.
+    no_data: Arc<str>,
+    /// Fingerprints of a label set: of its alert, and of the one that its data is missing.
+    prints: HashMap<Labels, [Fingerprint; 2]>,
     alerts: BTreeMap<Fingerprint, Tracked>,
 }
 
@@ -89,13 +96,17 @@ impl Engine {
             (print.clone(), Tracked { status: alert.clone(), quiet_since: None })
         });
         let alerts = alerts.collect();
-        self.rules.push(Ruled { rule, alerts });
+        let spec = Arc::new(rule.spec().clone());
+        let no_data = no_data.into();
+        self.rules.push(Ruled { rule, spec, no_data, prints: HashMap::new(), alerts });
         self.rules.len() - 1
     }
 
     /// Puts another rule in the place of one, such as with another limit; its alerts stay.
     pub fn replace_rule(&mut self, place: usize, rule: Box<dyn AlertRule>) {
-        self.rules[place].rule = rule;
+        let ruled = &mut self.rules[place];
+        ruled.spec = Arc::new(rule.spec().clone());
+        ruled.rule = rule;
     }
 
     /// Fills the windows of a rule from stored history.
@@ -129,7 +140,7 @@ impl Engine {
 
     /// The rules, in the order of [`Engine::tick`]'s inputs.
     pub fn rules(&self) -> impl ExactSizeIterator<Item = &RuleSpec> {
-        self.rules.iter().map(|ruled| ruled.rule.spec())
+        self.rules.iter().map(|ruled| &*ruled.spec)
     }
 
     /// Every alert as it stands, with its newest numbers; sorted by rule and fingerprint.
@@ -183,27 +194,36 @@ fn notification(at: Timestamp, alert: &AlertStatus, receiver: &str) -> Notificat
 impl Ruled {
     /// The alerts whose state or health changed, each with the state before.
     fn tick(&mut self, at: Timestamp, inputs: &[InputData]) -> Vec<(AlertStatus, AlertState)> {
-        let spec = self.rule.spec().clone();
+        let (spec, no_data) = (self.spec.clone(), self.no_data.clone());
         let mut changed = Vec::new();
         for verdict in self.verdicts(at, inputs) {
+            let [print, no_data_print] = self.prints_of(&verdict.labels);
             // That data is missing is an alert of its own, which fires and resolves at once.
             let missing = match verdict.condition {
                 Condition::NoData => Condition::Breach,
                 Condition::Error(_) => verdict.condition.clone(),
                 _ => Condition::Ok,
             };
-            let no_data = format!("{}{NO_DATA_SUFFIX}", spec.name);
-            let print = Fingerprint::of(&no_data, &verdict.labels);
-            if missing == Condition::Breach || self.alerts.contains_key(&print) {
+            if missing == Condition::Breach || self.alerts.contains_key(&no_data_print) {
                 let verdict =
                     Verdict { condition: missing, value: None, threshold: None, ..verdict.clone() };
                 let timing = (Duration::ZERO, Duration::ZERO);
-                changed.extend(self.apply(&no_data, &spec, timing, verdict, at));
+                changed.extend(self.apply(&no_data, no_data_print, &spec, timing, verdict, at));
             }
             let timing = (spec.hold, spec.recover);
-            changed.extend(self.apply(&spec.name, &spec, timing, verdict, at));
+            changed.extend(self.apply(&spec.name, print, &spec, timing, verdict, at));
         }
         changed
+    }
+
+    /// Hashes are not made anew at each tick.
+    fn prints_of(&mut self, labels: &Labels) -> [Fingerprint; 2] {
+        if let Some(prints) = self.prints.get(labels) {
+            return prints.clone();
+        }
+        let prints = [&self.spec.name, &*self.no_data].map(|name| Fingerprint::of(name, labels));
+        self.prints.insert(labels.clone(), prints.clone());
+        prints
     }
 
     /// Asks the rule; one that panics, or reports a label set twice, has an error for all it knows.
@@ -222,8 +242,8 @@ impl Ruled {
                 }
             }
         };
-        tracing::error!(rule = %self.rule.spec().name, "{error}");
-        let name = &self.rule.spec().name;
+        tracing::error!(rule = %self.spec.name, "{error}");
+        let name = &self.spec.name;
         let all = self.alerts.values().map(|tracked| &tracked.status);
         let known = all.filter(|alert| same_name(&alert.name, name));
         known
@@ -240,12 +260,12 @@ impl Ruled {
     fn apply(
         &mut self,
         name: &str,
+        fingerprint: Fingerprint,
         spec: &RuleSpec,
         (hold, recover): (Duration, Duration),
         verdict: Verdict,
         at: Timestamp,
     ) -> Option<(AlertStatus, AlertState)> {
-        let fingerprint = Fingerprint::of(name, &verdict.labels);
         let service = spec.service.clone();
         let service = service.or_else(|| verdict.labels.get(SERVICE).map(Service::from));
         let tracked = self.alerts.entry(fingerprint.clone()).or_insert_with(|| Tracked {
