@@ -18,7 +18,7 @@ use crate::core::alert::{AlertStatus, RuleSpec};
 use crate::core::clock::Clock;
 use crate::core::control::Control;
 use crate::core::labels::{CLUSTER, Labels, SERVICE};
-use crate::core::ledger::{History, Journal, Ledger, MemoryLedger};
+use crate::core::ledger::{Journal, Ledger, MemoryLedger};
 use crate::core::mesh::TrafficControl;
 use crate::core::metadata::MetadataStore;
 use crate::core::metric::{Budget, Counter, Gauge, Metric};
@@ -109,7 +109,7 @@ impl Ops {
         let holder = format!("{}-{:016x}", std::process::id(), random::next_u64());
         let journal = Journal::open(ledger.clone(), clock.clone(), &holder, LEASE).await;
         let journal = Arc::new(journal.map_err(Error::setup)?.ok_or(Error::NotTheWriter)?);
-        let history = History::read(&*ledger).await.map_err(Error::setup)?;
+        let history = ledger.history().await.map_err(Error::setup)?;
 
         let mut targets = builder.targets;
         add_endpoints(&mut targets, builder.traffic.endpoints().await)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hms_ops::async_trait;
 use hms_ops::core::clock::SystemClock;
-use hms_ops::core::ledger::{Entry, Fence, Ledger, LedgerError, MemoryLedger, Recorded, Seq};
+use hms_ops::core::ledger::{Entry, Fence, History, Ledger, LedgerError, MemoryLedger, Recorded, Seq};
 use hms_ops::core::notify::{Notification, Notifier, Receipt, SendError};
 use hms_ops::core::registry::Registry;
 use hms_ops::prelude::*;
@@ -37,6 +37,10 @@ impl Ledger for Flaky {
 
     async fn read(&self, from: Seq, limit: usize) -> Result<Vec<Arc<Recorded>>, LedgerError> {
         self.inner.read(from, limit).await
+    }
+
+    async fn history(&self) -> Result<History, LedgerError> {
+        self.inner.history().await
     }
 
     async fn changed(&self, after: Seq) -> Result<Seq, LedgerError> {

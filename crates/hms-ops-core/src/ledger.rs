@@ -63,6 +63,13 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// [`LedgerError::Backend`] when the backend cannot be read.
     async fn read(&self, from: Seq, limit: usize) -> Result<Vec<Arc<Recorded>>, LedgerError>;
 
+    /// What all entries add up to, those included that are held no more.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Backend`] when the backend cannot be read.
+    async fn history(&self) -> Result<History, LedgerError>;
+
     /// Waits until there is an entry after `after`, and returns the newest sequence number.
     ///
     /// Cancel safe.
@@ -136,13 +143,19 @@ impl Recorded {
     }
 
     fn hash_of(seq: Seq, epoch: u64, previous: &str, entry: &Entry) -> String {
+        // Field order is that of the types, so the same entry always gives the same bytes.
+        let json = serde_json::to_vec(entry).expect("entries hold only what JSON can");
+        Self::hash_of_json(seq, epoch, previous, &json)
+    }
+
+    /// The hash of an entry in its written form: what `serde_json` makes of it.
+    pub fn hash_of_json(seq: Seq, epoch: u64, previous: &str, json: &[u8]) -> String {
         let mut hash = Sha256::new();
         hash.update(b"hms-ops ledger entry v1\n");
         hash.update(seq.0.to_be_bytes());
         hash.update(epoch.to_be_bytes());
         hash.update(previous.as_bytes());
-        // Field order is that of the types, so the same entry always gives the same bytes.
-        hash.update(serde_json::to_vec(entry).expect("entries hold only what JSON can"));
+        hash.update(json);
         hex(&hash.finalize())
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use crate::control::{Command, Control, ControlError};
 use crate::fence::Fence;
 use crate::labels::Labels;
-use crate::ledger::{Entry, Ledger, LedgerError, Recorded, Seq};
+use crate::ledger::{Entry, History, Ledger, LedgerError, Recorded, Seq};
 use crate::matcher::Matcher;
 use crate::mesh::{
     Applied, Capabilities, ClusterTraffic, MeshController, MeshError, Plan, Served, ShiftReport,
@@ -131,6 +131,10 @@ forward!(#[async_trait] Ledger {
 
     async fn read(&self, from: Seq, limit: usize) -> Result<Vec<Arc<Recorded>>, LedgerError> {
         (**self).read(from, limit).await
+    }
+
+    async fn history(&self) -> Result<History, LedgerError> {
+        (**self).history().await
     }
 
     async fn changed(&self, after: Seq) -> Result<Seq, LedgerError> {

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Event, Ledger, LedgerError, Recorded, Seq};
 use crate::alert::{AlertStatus, Fingerprint};
+use crate::notify::Notification;
 use crate::runbook::ExecutionId;
 use crate::time::Timestamp;
 
 /// What is known from reading the ledger up to one entry: a fold, the same for every reader.
 ///
-/// The engine restores itself from it after a restart, and the page shows it.
-#[derive(Clone, Debug, Default)]
+/// The engine restores itself from it after a restart.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct History {
     /// The newest entry that was read.
     pub seq: Seq,
@@ -20,10 +24,13 @@ pub struct History {
     pub open_runs: BTreeMap<ExecutionId, Run>,
     /// Whether automatic action is stopped, and why.
     pub held: Option<String>,
+    /// Receiver and message of every notification that was queued and neither delivered nor given
+    /// up, oldest first.
+    pub unsettled: Vec<(String, Notification)>,
 }
 
 /// An execution of a runbook that has begun.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// The runbook.
     pub runbook: String,
@@ -36,7 +43,7 @@ pub struct Run {
 }
 
 impl History {
-    /// Reads the whole ledger.
+    /// Reads the whole ledger, as far as it is held; [`Ledger::history`] knows the rest, too.
     ///
     /// # Errors
     ///
@@ -75,6 +82,12 @@ impl History {
             }
             Event::RunFinished { execution, .. } => {
                 self.open_runs.remove(execution);
+            }
+            Event::NotificationQueued { receiver, notification } => {
+                self.unsettled.push((receiver.clone(), notification.clone()));
+            }
+            Event::NotificationSettled { receiver, key, .. } => {
+                self.unsettled.retain(|(to, queued)| to != receiver || queued.key != *key);
             }
             Event::Held { held, reason } => self.held = held.then(|| reason.clone()),
             _ => {}

@@ -7,14 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::{Entry, Fence, Ledger, LedgerError, Recorded, Seq};
+use super::{Entry, Fence, History, Ledger, LedgerError, Recorded, Seq};
 use crate::clock::Clock;
 use crate::time::Timestamp;
 
 /// Keeps the newest entries in memory; it is gone with the process.
 ///
 /// Beyond its bound the oldest entries are dropped; the hash chain then begins with the oldest that
-/// is held, and claims are kept for good.
+/// is held; claims and what the entries add up to are kept for good.
 #[derive(Debug)]
 pub struct MemoryLedger {
     clock: Arc<dyn Clock>,
@@ -27,6 +27,7 @@ pub struct MemoryLedger {
 struct Inner {
     entries: VecDeque<Arc<Recorded>>,
     claims: HashSet<String>,
+    history: History,
     head: Seq,
     last_hash: Option<String>,
     lease: Option<(Fence, Timestamp)>,
@@ -86,6 +87,7 @@ impl Ledger for MemoryLedger {
             inner.head = inner.head.next();
             let recorded = Recorded::chain(inner.head, fence.epoch, previous, entry);
             inner.last_hash = Some(recorded.hash.clone());
+            inner.history.apply(&recorded);
             inner.entries.push_back(Arc::new(recorded));
             if inner.entries.len() > self.max_entries {
                 inner.entries.pop_front();
@@ -100,6 +102,10 @@ impl Ledger for MemoryLedger {
         let inner = self.inner();
         let start = inner.entries.partition_point(|recorded| recorded.seq < from);
         Ok(inner.entries.iter().skip(start).take(limit).cloned().collect())
+    }
+
+    async fn history(&self) -> Result<History, LedgerError> {
+        Ok(self.inner().history.clone())
     }
 
     async fn changed(&self, after: Seq) -> Result<Seq, LedgerError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hms_ops_core::clock::ManualClock;
-use hms_ops_core::ledger::{Entry, Event, Fence, Ledger, LedgerError, MemoryLedger, Recorded, Seq};
+use hms_ops_core::ledger::{Entry, Event, Fence, History, Ledger, LedgerError, MemoryLedger, Recorded, Seq};
 use hms_ops_testkit::ledger;
 
 use super::fails;
@@ -68,6 +68,10 @@ impl Ledger for Broken {
 
     async fn read(&self, from: Seq, limit: usize) -> Result<Vec<Arc<Recorded>>, LedgerError> {
         self.inner.read(from, limit).await
+    }
+
+    async fn history(&self) -> Result<History, LedgerError> {
+        self.inner.history().await
     }
 
     async fn changed(&self, after: Seq) -> Result<Seq, LedgerError> {
