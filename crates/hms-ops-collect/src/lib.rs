@@ -18,7 +18,5 @@ pub mod scrape;
 #[cfg(feature = "prometheus-config")]
 pub mod scrape_config;
 mod series_cache;
-#[cfg(feature = "prometheus-config")]
-mod yaml;
 
 pub use client::ClientError;

@@ -11,17 +11,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use hms_ops_core::yaml::fields::{Complaint, FileError};
+use hms_ops_core::yaml::fields::{Field, Fields, Source, parse_duration, show_duration};
+
 use crate::client::{Access, Endpoint, read_bounded};
 use crate::scrape::relabel::Rule;
 use crate::scrape::{Limits, Manner};
 
-mod fields;
 mod files;
 mod http;
 mod job;
 mod target;
 
-use self::fields::{Field, Fields, Source, parse_duration, show_duration};
 pub(crate) use self::files::matching;
 pub(crate) use self::target::{Group, Populated, populate};
 
@@ -96,32 +97,14 @@ pub(crate) enum Records {
     V6(u16),
 }
 
-/// Something about one key of a file.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}: {key}: {reason}")]
-pub struct Complaint {
-    /// The file, as it was named.
-    pub file: String,
-    /// The line, from 1.
-    pub line: usize,
-    /// The key.
-    pub key: String,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
 /// Why a file is no scrape configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "each message explains its fields")]
 pub enum ScrapeConfigError {
-    /// A key says what it may not say, or is not known.
+    /// It is not YAML, a key says what it may not say, or is not known.
     #[error(transparent)]
-    Malformed(Complaint),
-
-    /// The file is not YAML.
-    #[error("{file}:{line}: {reason}")]
-    Yaml { file: String, line: usize, reason: String },
+    Malformed(#[from] FileError),
 
     /// The file cannot be read.
     #[error("cannot read {file}")]
@@ -224,7 +207,7 @@ impl Global {
     const INTERVAL: Duration = Duration::from_secs(60);
     const TIMEOUT: Duration = Duration::from_secs(10);
 
-    fn read(field: Option<Field<'_>>) -> Result<Self, ScrapeConfigError> {
+    fn read(field: Option<Field<'_>>) -> Result<Self, FileError> {
         let mut global = Self {
             interval: Self::INTERVAL,
             timeout: Self::TIMEOUT,
@@ -265,7 +248,7 @@ fn timeout(
     fields: &mut Fields<'_>,
     interval: Duration,
     usual: Duration,
-) -> Result<Duration, ScrapeConfigError> {
+) -> Result<Duration, FileError> {
     let Some(field) = fields.get("scrape_timeout") else { return Ok(usual.min(interval)) };
     match field.duration()? {
         Duration::ZERO => Ok(usual.min(interval)),
@@ -283,7 +266,7 @@ struct Jobs<'a> {
 }
 
 impl Jobs<'_> {
-    fn read(&mut self, fields: &mut Fields<'_>) -> Result<(), ScrapeConfigError> {
+    fn read(&mut self, fields: &mut Fields<'_>) -> Result<(), FileError> {
         for item in fields.items("scrape_configs")? {
             let mut keys = item.fields()?;
             let name = keys.get("job_name");
@@ -314,7 +297,7 @@ impl Jobs<'_> {
 }
 
 /// Reads groups of targets from text, as files and HTTP answers have them; `name` is for messages.
-pub(crate) fn read_groups(name: &str, text: &str) -> Result<Vec<Group>, ScrapeConfigError> {
+pub(crate) fn read_groups(name: &str, text: &str) -> Result<Vec<Group>, FileError> {
     let source = Source::new(name);
     let document = source.parse(text)?;
     job::groups(&source.root(&document, "the list"))

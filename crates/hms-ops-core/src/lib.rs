@@ -56,6 +56,8 @@ pub mod signal;
 pub mod span_store;
 #[cfg(feature = "engine")]
 pub mod store;
+#[cfg(feature = "yaml")]
+pub mod yaml;
 
 /// What `#[runbook]` expands to; not for use by hand.
 #[doc(hidden)]

@@ -3,8 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::ScrapeConfigError;
-use super::fields::Field;
+use hms_ops_core::yaml::fields::{Field, FileError};
 
 /// Files that one pattern may mean.
 const MAX_FILES: usize = 10_000;
@@ -13,7 +12,7 @@ const MAX_FILES: usize = 10_000;
 pub(super) fn checked(
     field: &Field<'_>,
     right: impl Fn(&str) -> bool,
-) -> Result<PathBuf, ScrapeConfigError> {
+) -> Result<PathBuf, FileError> {
     let text = field.text()?;
     let (folder, last) = text.rsplit_once('/').unwrap_or(("", text));
     if folder.contains('*') || last.is_empty() || text.contains(['?', '[']) || !right(last) {

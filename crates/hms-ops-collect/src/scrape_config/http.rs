@@ -2,8 +2,7 @@
 
 use crate::client::{Access, Credentials, Secret, TlsOptions};
 
-use super::ScrapeConfigError;
-use super::fields::{Field, Fields};
+use hms_ops_core::yaml::fields::{Field, Fields, FileError};
 
 /// What no client of ours does.
 const UNSUPPORTED: [(&str, &str); 6] = [
@@ -16,7 +15,7 @@ const UNSUPPORTED: [(&str, &str); 6] = [
 ];
 
 /// Takes the keys of an HTTP client out of `fields`.
-pub(super) fn read(fields: &mut Fields<'_>) -> Result<Access, ScrapeConfigError> {
+pub(super) fn read(fields: &mut Fields<'_>) -> Result<Access, FileError> {
     let mut credentials = Vec::new();
     if let Some(field) = fields.get("basic_auth") {
         credentials.push((field.clone(), basic(&field)?));
@@ -49,7 +48,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Result<Access, ScrapeConfigError>
     Ok(Access::new(credentials, tls.unwrap_or_default(), follow_redirects))
 }
 
-fn basic(field: &Field<'_>) -> Result<Credentials, ScrapeConfigError> {
+fn basic(field: &Field<'_>) -> Result<Credentials, FileError> {
     let mut fields = field.fields()?;
     let username = fields.text("username")?.unwrap_or_default().to_owned();
     let password = secret(field, &mut fields, "password", "password_file")?;
@@ -58,7 +57,7 @@ fn basic(field: &Field<'_>) -> Result<Credentials, ScrapeConfigError> {
     Ok(Credentials::Basic { username, password: password.unwrap_or(Secret::Inline(String::new())) })
 }
 
-fn authorization(field: &Field<'_>) -> Result<Credentials, ScrapeConfigError> {
+fn authorization(field: &Field<'_>) -> Result<Credentials, FileError> {
     let mut fields = field.fields()?;
     let kind = fields.text("type")?.map_or("Bearer", str::trim).to_owned();
     if kind.eq_ignore_ascii_case("basic") {
@@ -75,7 +74,7 @@ fn secret(
     fields: &mut Fields<'_>,
     inline: &str,
     file: &str,
-) -> Result<Option<Secret>, ScrapeConfigError> {
+) -> Result<Option<Secret>, FileError> {
     match (fields.text(inline)?, fields.path(file)?) {
         (Some(_), Some(_)) => Err(field.error(format!("{inline} and {file} say the same twice"))),
         (Some(secret), None) => Ok(Some(Secret::Inline(secret.to_owned()))),
@@ -83,7 +82,7 @@ fn secret(
     }
 }
 
-fn tls(field: &Field<'_>) -> Result<TlsOptions, ScrapeConfigError> {
+fn tls(field: &Field<'_>) -> Result<TlsOptions, FileError> {
     let mut fields = field.fields()?;
     let identity = match (fields.path("cert_file")?, fields.path("key_file")?) {
         (Some(cert), Some(key)) => Some((cert, key)),

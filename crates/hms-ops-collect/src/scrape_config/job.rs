@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use hms_ops_core::labels::Labels;
 
-use super::fields::{Field, Fields};
 use super::target::Group;
-use super::{Global, Job, Provider, Records, ScrapeConfigError, files, http, timeout};
+use super::{Global, Job, Provider, Records, files, http, timeout};
 use crate::client::Endpoint;
 use crate::exposition::Format;
 use crate::scrape::relabel::Rule;
 use crate::scrape::{KeptLimits, Limits, Manner};
+use hms_ops_core::yaml::fields::{Field, Fields, FileError};
 
 /// What is not done, of a job or of all, and what may be said of it all the same.
 pub(super) const UNSUPPORTED: [(&str, &str); 6] = [
@@ -51,9 +51,10 @@ pub(super) struct Said {
 }
 
 impl Said {
-    pub(super) fn read(fields: &mut Fields<'_>, usual: &Self) -> Result<Self, ScrapeConfigError> {
+    pub(super) fn read(fields: &mut Fields<'_>, usual: &Self) -> Result<Self, FileError> {
         let body = fields.get("body_size_limit").map(|field| field.bytes()).transpose()?.flatten();
-        let mut limit = |key, usual: Option<usize>| Ok(fields.limit(key)?.or(usual));
+        let mut limit =
+            |key, usual: Option<usize>| Ok::<_, FileError>(fields.limit(key)?.or(usual));
         Ok(Self {
             body: body.or(usual.body),
             samples: limit("sample_limit", usual.samples)?,
@@ -93,7 +94,7 @@ pub(super) fn read(
     name: String,
     mut fields: Fields<'_>,
     global: &Global,
-) -> Result<Job, ScrapeConfigError> {
+) -> Result<Job, FileError> {
     let interval = fields.duration("scrape_interval")?.filter(|interval| !interval.is_zero());
     let interval = interval.unwrap_or(global.interval);
     let timeout = timeout(&mut fields, interval, global.timeout)?;
@@ -135,11 +136,12 @@ pub(super) fn read(
     fields.refuse(&UNSUPPORTED)?;
     names(&mut fields)?;
     fields.pass_over(&[("scrape_failure_log_file", "failures are shown with the targets")]);
+    fields.refuse_ending("_sd_configs", "is not supported; file, http, dns and static are")?;
     fields.end()?;
     Ok(job)
 }
 
-fn scheme(fields: &mut Fields<'_>) -> Result<String, ScrapeConfigError> {
+fn scheme(fields: &mut Fields<'_>) -> Result<String, FileError> {
     match fields.get("scheme") {
         None => Ok("http".to_owned()),
         Some(field) => match field.text()? {
@@ -150,7 +152,7 @@ fn scheme(fields: &mut Fields<'_>) -> Result<String, ScrapeConfigError> {
 }
 
 /// The header for `scrape_protocols`, if there are any.
-pub(super) fn accept(fields: &mut Fields<'_>) -> Result<Option<String>, ScrapeConfigError> {
+pub(super) fn accept(fields: &mut Fields<'_>) -> Result<Option<String>, FileError> {
     let Some(field) = fields.get("scrape_protocols") else { return Ok(None) };
     let mut headers = Vec::new();
     for item in field.items()? {
@@ -169,7 +171,7 @@ pub(super) fn accept(fields: &mut Fields<'_>) -> Result<Option<String>, ScrapeCo
 }
 
 /// The keys about names, of which there is one way.
-pub(super) fn names(fields: &mut Fields<'_>) -> Result<(), ScrapeConfigError> {
+pub(super) fn names(fields: &mut Fields<'_>) -> Result<(), FileError> {
     if let Some(field) = fields.get("metric_name_validation_scheme") {
         let scheme = field.text()?;
         if !["utf8", "legacy"].contains(&scheme) {
@@ -189,7 +191,7 @@ pub(super) fn names(fields: &mut Fields<'_>) -> Result<(), ScrapeConfigError> {
 }
 
 /// What asks for a protocol; `None` for the one that is known and not read.
-fn protocol(field: &Field<'_>) -> Result<Option<&'static str>, ScrapeConfigError> {
+fn protocol(field: &Field<'_>) -> Result<Option<&'static str>, FileError> {
     let name = field.text()?;
     match PROTOCOLS.iter().find(|(known, _)| *known == name) {
         Some((_, header)) => Ok(Some(header)),
@@ -205,7 +207,7 @@ fn accept_header(headers: &[&str]) -> String {
     weighted.join(",")
 }
 
-fn fallback(fields: &mut Fields<'_>) -> Result<Format, ScrapeConfigError> {
+fn fallback(fields: &mut Fields<'_>) -> Result<Format, FileError> {
     let Some(field) = fields.get("fallback_scrape_protocol") else { return Ok(Format::Text) };
     match protocol(&field)? {
         None => Err(field.error("PrometheusProto is not read")),
@@ -216,11 +218,11 @@ fn fallback(fields: &mut Fields<'_>) -> Result<Format, ScrapeConfigError> {
     }
 }
 
-fn rules(fields: &mut Fields<'_>, key: &str) -> Result<Vec<Rule>, ScrapeConfigError> {
+fn rules(fields: &mut Fields<'_>, key: &str) -> Result<Vec<Rule>, FileError> {
     fields.items(key)?.iter().map(rule).collect()
 }
 
-fn rule(field: &Field<'_>) -> Result<Rule, ScrapeConfigError> {
+fn rule(field: &Field<'_>) -> Result<Rule, FileError> {
     let mut fields = field.fields()?;
     let wrong = |at: &Field<'_>, error| at.error(crate::client::in_one_line(&error));
     let mut rule = match fields.get("action") {
@@ -249,7 +251,7 @@ fn rule(field: &Field<'_>) -> Result<Rule, ScrapeConfigError> {
     rule.check().map_err(|e| wrong(field, e))
 }
 
-fn providers(fields: &mut Fields<'_>, relabels: bool) -> Result<Vec<Provider>, ScrapeConfigError> {
+fn providers(fields: &mut Fields<'_>, relabels: bool) -> Result<Vec<Provider>, FileError> {
     let mut all = Vec::new();
     if let Some(field) = fields.get("static_configs") {
         if !relabels {
@@ -292,7 +294,7 @@ fn providers(fields: &mut Fields<'_>, relabels: bool) -> Result<Vec<Provider>, S
     Ok(all)
 }
 
-fn dns(item: &Field<'_>) -> Result<Provider, ScrapeConfigError> {
+fn dns(item: &Field<'_>) -> Result<Provider, FileError> {
     let mut keys = item.fields()?;
     let names = keys.get("names").map_or_else(|| Ok(Vec::new()), |field| field.texts())?;
     if names.is_empty() {
@@ -320,7 +322,7 @@ fn dns(item: &Field<'_>) -> Result<Provider, ScrapeConfigError> {
     Ok(Provider::Dns { names, records, refresh })
 }
 
-fn refresh(fields: &mut Fields<'_>, usual: Duration) -> Result<Duration, ScrapeConfigError> {
+fn refresh(fields: &mut Fields<'_>, usual: Duration) -> Result<Duration, FileError> {
     match fields.get("refresh_interval") {
         None => Ok(usual),
         Some(field) => match field.duration()? {
@@ -331,7 +333,7 @@ fn refresh(fields: &mut Fields<'_>, usual: Duration) -> Result<Duration, ScrapeC
 }
 
 /// Without relabelling, nothing makes an address of what is none, such as a URL for a prober.
-fn addresses(field: &Field<'_>) -> Result<(), ScrapeConfigError> {
+fn addresses(field: &Field<'_>) -> Result<(), FileError> {
     for group in field.items()? {
         for item in group.fields()?.items("targets")? {
             let address = item.text()?;
@@ -344,11 +346,11 @@ fn addresses(field: &Field<'_>) -> Result<(), ScrapeConfigError> {
 }
 
 /// Groups of targets, as `static_configs`, files and HTTP answers have them.
-pub(super) fn groups(field: &Field<'_>) -> Result<Vec<Group>, ScrapeConfigError> {
+pub(super) fn groups(field: &Field<'_>) -> Result<Vec<Group>, FileError> {
     field.items()?.iter().map(group).collect()
 }
 
-fn group(field: &Field<'_>) -> Result<Group, ScrapeConfigError> {
+fn group(field: &Field<'_>) -> Result<Group, FileError> {
     let mut fields = field.fields()?;
     let mut targets = Vec::new();
     for item in fields.items("targets")? {

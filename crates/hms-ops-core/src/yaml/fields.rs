@@ -5,97 +5,162 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Complaint, ScrapeConfigError};
-use crate::yaml::{self, Node, Value};
+use super::{Node, Value};
+
+/// Something about one key of a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}: {key}: {reason}")]
+pub struct Complaint {
+    /// The file, as it was named.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The key.
+    pub key: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Why a file says nothing that can be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "each message explains its fields")]
+pub enum FileError {
+    /// A key says what it may not say, or is not known.
+    #[error(transparent)]
+    Malformed(#[from] Complaint),
+
+    /// The file is not YAML.
+    #[error("{file}:{line}: {reason}")]
+    Yaml { file: String, line: usize, reason: String },
+}
 
 /// A file that is being read.
 #[derive(Debug)]
-pub(super) struct Source {
+pub struct Source {
     file: String,
     warnings: RefCell<Vec<Complaint>>,
 }
 
 /// A mapping of which each key must be asked for.
-pub(super) struct Fields<'a> {
+#[derive(Debug)]
+pub struct Fields<'a> {
     source: &'a Source,
     pairs: Vec<Field<'a>>,
 }
 
 /// A key and its value.
-#[derive(Clone)]
-pub(super) struct Field<'a> {
+#[derive(Clone, Debug)]
+pub struct Field<'a> {
     source: &'a Source,
-    pub(super) key: &'a str,
+    /// The key.
+    pub key: &'a str,
     key_line: usize,
     node: &'a Node,
 }
 
-type Result<T> = std::result::Result<T, ScrapeConfigError>;
+type Result<T> = std::result::Result<T, FileError>;
 
 impl Source {
-    pub(super) fn new(file: &str) -> Self {
+    /// A file of this name, which is for messages and for the folder of its paths.
+    pub fn new(file: &str) -> Self {
         Self { file: file.to_owned(), warnings: RefCell::default() }
     }
 
-    pub(super) fn parse(&self, text: &str) -> Result<Node> {
-        yaml::parse(text).map_err(|fault| {
+    /// Reads what the file contains.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError::Yaml`] when it is no document.
+    pub fn parse(&self, text: &str) -> Result<Node> {
+        super::parse(text).map_err(|fault| {
             let (file, line) = (self.file.clone(), fault.line);
-            ScrapeConfigError::Yaml { file, line, reason: fault.reason }
+            FileError::Yaml { file, line, reason: fault.reason }
         })
     }
 
     /// The whole document under a name for messages.
-    pub(super) fn root<'a>(&'a self, node: &'a Node, name: &'a str) -> Field<'a> {
+    pub fn root<'a>(&'a self, node: &'a Node, name: &'a str) -> Field<'a> {
         Field { source: self, key: name, key_line: node.line, node }
     }
 
-    pub(super) fn into_warnings(self) -> Vec<Complaint> {
+    /// What was warned about.
+    pub fn into_warnings(self) -> Vec<Complaint> {
         self.warnings.into_inner()
     }
 
     /// A path in the file, which is relative to the file.
-    pub(super) fn path(&self, path: &str) -> PathBuf {
+    pub fn path(&self, path: &str) -> PathBuf {
         Path::new(&self.file).parent().map_or_else(|| path.into(), |folder| folder.join(path))
     }
 }
 
 impl<'a> Fields<'a> {
     /// Takes a key out; `None` when it is not there, or says nothing.
-    pub(super) fn get(&mut self, key: &str) -> Option<Field<'a>> {
+    pub fn get(&mut self, key: &str) -> Option<Field<'a>> {
         let at = self.pairs.iter().position(|field| field.key == key)?;
         let field = self.pairs.swap_remove(at);
         (!matches!(field.node.value, Value::Null)).then_some(field)
     }
 
-    pub(super) fn duration(&mut self, key: &str) -> Result<Option<Duration>> {
+    /// A duration, where one is said.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when it is none.
+    pub fn duration(&mut self, key: &str) -> Result<Option<Duration>> {
         self.get(key).map(|field| field.duration()).transpose()
     }
 
-    pub(super) fn flag(&mut self, key: &str, default: bool) -> Result<bool> {
+    /// A truth value.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when it is none.
+    pub fn flag(&mut self, key: &str, default: bool) -> Result<bool> {
         self.get(key).map_or(Ok(default), |field| field.flag())
     }
 
     /// A limit, of which 0 is none.
-    pub(super) fn limit(&mut self, key: &str) -> Result<Option<usize>> {
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when it is not that.
+    pub fn limit(&mut self, key: &str) -> Result<Option<usize>> {
         let limit = self.get(key).map(|field| field.number::<usize>()).transpose()?;
         Ok(limit.filter(|limit| *limit > 0))
     }
 
-    pub(super) fn text(&mut self, key: &str) -> Result<Option<&'a str>> {
+    /// A text, where one is said.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when it is none.
+    pub fn text(&mut self, key: &str) -> Result<Option<&'a str>> {
         self.get(key).map(|field| field.text()).transpose()
     }
 
-    pub(super) fn path(&mut self, key: &str) -> Result<Option<PathBuf>> {
+    /// A path, where one is said.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when it is no text.
+    pub fn path(&mut self, key: &str) -> Result<Option<PathBuf>> {
         let source = self.source;
         Ok(self.text(key)?.map(|path| source.path(path)))
     }
 
-    pub(super) fn items(&mut self, key: &str) -> Result<Vec<Field<'a>>> {
+    /// The items of a list; none where nothing is said.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when it is none.
+    pub fn items(&mut self, key: &str) -> Result<Vec<Field<'a>>> {
         self.get(key).map_or_else(|| Ok(Vec::new()), |field| field.items())
     }
 
     /// Warns about keys that change nothing here.
-    pub(super) fn pass_over(&mut self, keys: &[(&str, &str)]) {
+    pub fn pass_over(&mut self, keys: &[(&str, &str)]) {
         for (key, reason) in keys {
             if let Some(field) = self.get(key) {
                 field.warn(reason);
@@ -104,7 +169,11 @@ impl<'a> Fields<'a> {
     }
 
     /// Refuses these keys, unless they only say what is so anyway.
-    pub(super) fn refuse(&mut self, keys: &[(&str, &str)]) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when it is not that.
+    pub fn refuse(&mut self, keys: &[(&str, &str)]) -> Result<()> {
         for (key, usual) in keys {
             if let Some(field) = self.get(key) {
                 let says_usual =
@@ -117,29 +186,46 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
+    /// Refuses all keys that end so, with the reason.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] at the first of them.
+    pub fn refuse_ending(&self, ending: &str, reason: &str) -> Result<()> {
+        let refused = self.pairs.iter().filter(|field| field.key.ends_with(ending));
+        match refused.min_by_key(|field| field.key_line) {
+            None => Ok(()),
+            Some(field) => Err(field.at_key(reason)),
+        }
+    }
+
     /// Everything must have been asked for.
-    pub(super) fn end(mut self) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when it is not that.
+    pub fn end(mut self) -> Result<()> {
         self.pairs.sort_by_key(|field| field.key_line);
         match self.pairs.first() {
             None => Ok(()),
-            Some(field) if field.key.ends_with("_sd_configs") => {
-                Err(field.at_key("is not supported; file, http, dns and static are"))
-            }
             Some(field) => Err(field.at_key("is not a key that is known here")),
         }
     }
 }
 
 impl<'a> Field<'a> {
-    pub(super) fn error(&self, reason: impl Into<String>) -> ScrapeConfigError {
-        ScrapeConfigError::Malformed(self.complaint(self.node.line, reason.into()))
+    /// Says what is wrong with the value.
+    pub fn error(&self, reason: impl Into<String>) -> FileError {
+        FileError::Malformed(self.complaint(self.node.line, reason.into()))
     }
 
-    fn at_key(&self, reason: &str) -> ScrapeConfigError {
-        ScrapeConfigError::Malformed(self.complaint(self.key_line, reason.to_owned()))
+    /// Says what is wrong with the key.
+    pub fn at_key(&self, reason: &str) -> FileError {
+        FileError::Malformed(self.complaint(self.key_line, reason.to_owned()))
     }
 
-    pub(super) fn warn(&self, reason: &str) {
+    /// Warns about the key.
+    pub fn warn(&self, reason: &str) {
         let complaint = self.complaint(self.key_line, reason.to_owned());
         self.source.warnings.borrow_mut().push(complaint);
     }
@@ -148,11 +234,22 @@ impl<'a> Field<'a> {
         Complaint { file: self.source.file.clone(), line, key: self.key.to_owned(), reason }
     }
 
-    pub(super) fn source(&self) -> &'a Source {
+    /// The line on which the value begins, from 1.
+    pub fn line(&self) -> usize {
+        self.node.line
+    }
+
+    /// The file.
+    pub fn source(&self) -> &'a Source {
         self.source
     }
 
-    pub(super) fn text(&self) -> Result<&'a str> {
+    /// The value as text; nothing is the empty text.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when it is a list or a mapping.
+    pub fn text(&self) -> Result<&'a str> {
         match &self.node.value {
             Value::Null => Ok(""),
             Value::Scalar(text) => Ok(text),
@@ -161,7 +258,11 @@ impl<'a> Field<'a> {
     }
 
     /// As YAML 1.1 writes it, which Prometheus reads.
-    pub(super) fn flag(&self) -> Result<bool> {
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when it is not that.
+    pub fn flag(&self) -> Result<bool> {
         let text = self.text()?;
         match text.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "y" => Ok(true),
@@ -170,12 +271,22 @@ impl<'a> Field<'a> {
         }
     }
 
-    pub(super) fn number<N: std::str::FromStr>(&self) -> Result<N> {
+    /// The value as a number.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when it is none.
+    pub fn number<N: std::str::FromStr>(&self) -> Result<N> {
         let text = self.text()?;
         text.parse().map_err(|_| self.error(format!("{text:?} is not a number of a sensible size")))
     }
 
-    pub(super) fn duration(&self) -> Result<Duration> {
+    /// The value as a duration.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when it is none.
+    pub fn duration(&self) -> Result<Duration> {
         let text = self.text()?;
         let duration = parse_duration(text);
         duration
@@ -183,7 +294,11 @@ impl<'a> Field<'a> {
     }
 
     /// A size, of which 0 is none.
-    pub(super) fn bytes(&self) -> Result<Option<usize>> {
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when it is not that.
+    pub fn bytes(&self) -> Result<Option<usize>> {
         let text = self.text()?;
         match parse_bytes(text) {
             Some(bytes) => Ok(Some(bytes).filter(|bytes| *bytes > 0)),
@@ -191,7 +306,12 @@ impl<'a> Field<'a> {
         }
     }
 
-    pub(super) fn items(&self) -> Result<Vec<Self>> {
+    /// The items of a list.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when it is none.
+    pub fn items(&self) -> Result<Vec<Self>> {
         match &self.node.value {
             Value::Null => Ok(Vec::new()),
             Value::Sequence(items) => {
@@ -202,11 +322,21 @@ impl<'a> Field<'a> {
         }
     }
 
-    pub(super) fn texts(&self) -> Result<Vec<String>> {
+    /// The items of a list of texts.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when it is none.
+    pub fn texts(&self) -> Result<Vec<String>> {
         self.items()?.iter().map(|item| Ok(item.text()?.to_owned())).collect()
     }
 
-    pub(super) fn fields(&self) -> Result<Fields<'a>> {
+    /// The keys of a mapping.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when it is none.
+    pub fn fields(&self) -> Result<Fields<'a>> {
         let source = self.source;
         let pairs = match &self.node.value {
             Value::Null => Vec::new(),
@@ -220,13 +350,21 @@ impl<'a> Field<'a> {
     }
 
     /// Keys that the file chooses.
-    pub(super) fn map(&self) -> Result<BTreeMap<String, Self>> {
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when it is not that.
+    pub fn map(&self) -> Result<BTreeMap<String, Self>> {
         let fields = self.fields()?;
         Ok(fields.pairs.into_iter().map(|field| (field.key.to_owned(), field)).collect())
     }
 
     /// Labels that the file chooses.
-    pub(super) fn labels(&self) -> Result<BTreeMap<String, String>> {
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when it is not that.
+    pub fn labels(&self) -> Result<BTreeMap<String, String>> {
         let labels = self.map()?.into_iter().map(|(name, value)| {
             if name.is_empty() {
                 return Err(value.error("a label needs a name"));
@@ -251,7 +389,7 @@ const UNITS: [(&str, u64); 7] = [
 const MAX_MILLIS: u64 = i64::MAX as u64 / 1_000_000;
 
 /// `15s`, `1h30m`, `0`: each unit once, the large ones first.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }
@@ -272,7 +410,7 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// As Prometheus writes it, in `__scrape_interval__`.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub fn show_duration(duration: Duration) -> String {
     let mut millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if millis == 0 {
         return "0s".to_owned();

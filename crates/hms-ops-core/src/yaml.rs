@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
+pub mod fields;
+
 /// How deep a document may be.
 const MAX_DEPTH: usize = 64;
 /// Nodes of a document; one that is repeated by an alias counts each time.
@@ -18,36 +20,51 @@ const MERGE: &str = "<<";
 
 /// A value and the line, from 1, on which it begins.
 #[derive(Clone, Debug)]
-pub(crate) struct Node {
-    pub(crate) line: usize,
-    pub(crate) value: Value,
+pub struct Node {
+    /// From 1.
+    pub line: usize,
+    /// What stands there.
+    pub value: Value,
 }
 
+/// What a value is.
 #[derive(Clone, Debug)]
-pub(crate) enum Value {
+pub enum Value {
     /// Nothing, `~` or `null`.
     Null,
+    /// A text, a number, a truth value.
     Scalar(Arc<str>),
+    /// A list.
     Sequence(Vec<Node>),
     /// In the order of the text; no key stands there twice.
     Mapping(Vec<(Key, Node)>),
 }
 
+/// A key of a mapping.
 #[derive(Clone, Debug)]
-pub(crate) struct Key {
-    pub(crate) line: usize,
-    pub(crate) text: Arc<str>,
+pub struct Key {
+    /// From 1.
+    pub line: usize,
+    /// The key itself.
+    pub text: Arc<str>,
 }
 
 /// Why a text is no document.
-#[derive(Debug)]
-pub(crate) struct Fault {
-    pub(crate) line: usize,
-    pub(crate) reason: String,
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {reason}")]
+pub struct Fault {
+    /// From 1.
+    pub line: usize,
+    /// What is wrong there.
+    pub reason: String,
 }
 
 /// Reads the one document of `text`; none is [`Value::Null`].
-pub(crate) fn parse(text: &str) -> Result<Node, Fault> {
+///
+/// # Errors
+///
+/// [`Fault`] when the text is no YAML, has a second document, a key twice, or is too large.
+pub fn parse(text: &str) -> Result<Node, Fault> {
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| malformed(&error))?;
