@@ -14,6 +14,7 @@ use crate::core::span_store::SpanStore;
 use crate::core::store::Store;
 use crate::tick::Exporter;
 use crate::{Error, Ops, admin, prometheus, remote, runbooks, storage, traffic, webhooks};
+use hms_ops_alert::Slo;
 use hms_ops_collect::scrape::Target;
 use hms_ops_promql::EngineOptions;
 
@@ -32,6 +33,7 @@ pub struct OpsBuilder {
     pub(crate) spans: Option<Arc<dyn SpanStore>>,
     pub(crate) rules: Vec<Box<dyn AlertRule>>,
     pub(crate) budgets: Vec<Declared>,
+    pub(crate) slos: Vec<Slo>,
     pub(crate) targets: Vec<Target>,
     pub(crate) notifiers: Vec<Arc<dyn Notifier>>,
     pub(crate) traffic: traffic::Options,
@@ -61,6 +63,7 @@ impl OpsBuilder {
             spans: None,
             rules: Vec::new(),
             budgets: Vec::new(),
+            slos: Vec::new(),
             targets: Vec::new(),
             notifiers: vec![Arc::new(hms_ops_alert::notify::LogNotifier)],
             traffic: traffic::Options::default(),
@@ -140,6 +143,27 @@ impl OpsBuilder {
         self
     }
 
+    /// Holds a service to an objective: an alert of that name fires when its error budget is spent too
+    /// fast, and runbooks bind to it by that name.
+    ///
+    /// ```no_run
+    /// use hms_ops::prelude::*;
+    ///
+    /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+    /// let slo = Slo::new("disaster-claims")
+    ///     .latency("claims.latency_ms", 500.0)
+    ///     .objective("99.999")
+    ///     .build()?;
+    /// let ops = Ops::builder().service("claims-svc").slo(slo).start().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn slo(mut self, slo: Slo) -> Self {
+        self.slos.push(slo);
+        self
+    }
+
     /// Scrapes a target.
     #[must_use]
     pub fn target(mut self, target: Target) -> Self {
@@ -195,6 +219,7 @@ impl OpsBuilder {
     pub fn config(mut self, config: &Config) -> Result<Self, Error> {
         self.targets.extend_from_slice(config.targets());
         self.budgets.extend(config.budgets().map_err(Error::setup)?);
+        self.slos.extend(config.slos().map_err(Error::setup)?);
         self.notifiers.extend(webhooks::read(config).map_err(Error::setup)?);
         self.storage = self.storage.configure(config).map_err(Error::setup)?;
         self.prometheus = self.prometheus.configure(config).map_err(Error::setup)?;

@@ -11,6 +11,10 @@ use serde::Deserialize;
 use crate::core::metric::Budget;
 use crate::core::name::Service;
 
+mod slos;
+
+use slos::SloTable;
+
 /// What `ops.toml` says: what to watch, what to hold it to, what may be done about it.
 ///
 /// ```toml
@@ -44,6 +48,24 @@ use crate::core::name::Service;
 /// mean_over = "60s"
 /// hold = "120s"
 /// recover = "60s"
+///
+/// [[slo]]                         # its alert has this name
+/// name = "disaster-claims"
+/// service = "claims-svc"
+/// objective = "99.999"            # percent, as text
+/// latency = { metric = "claims.latency_ms", limit = 500 }
+/// # Or, of counters, one of these; or of samples of a gauge:
+/// # ratio = { bad = 'http_requests_total{code=~"5.."}', total = "http_requests_total" }
+/// # ratio = { good = "claims_paid_total", total = "claims_total" }
+/// # availability = 'up{job="claims"}'
+/// # period = "30d"                # or "week", "month", in UTC
+/// # slices = { length = "1m", target = "99" }     # counts these in place of events
+/// # traffic = 5                   # events a second, to be warned where they are too few
+/// # [[slo.burn]]                  # in place of the SRE workbook's table
+/// # severity = "page"             # or "ticket"
+/// # long = "1h"
+/// # short = "5m"
+/// # above = "14.4"
 ///
 /// [[route]]
 /// service = "eligibility-svc"
@@ -98,6 +120,7 @@ pub(crate) struct File {
     pub(crate) store: StoreTable,
     target: Vec<TargetTable>,
     budget: Vec<BudgetTable>,
+    slo: Vec<toml::Spanned<SloTable>>,
     pub(crate) route: Vec<Route>,
     pub(crate) webhook: Vec<Webhook>,
     pub(crate) runbook: BTreeMap<String, toml::Table>,
@@ -227,6 +250,7 @@ impl Config {
         config.targets =
             config.file.target.iter().map(|t| config.target(t)).collect::<Result<_, _>>()?;
         config.budgets()?;
+        config.slos()?;
         config.check_parts()?;
         Ok(config)
     }

@@ -8,12 +8,15 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, timeout};
 
-use crate::core::alert::{EventBatch, InputData, RuleInput, RuleSpec, deltas};
-use crate::core::labels::{Labels, NAME};
+use crate::core::alert::{
+    CountKind, EventBatch, EventDelta, InputData, RuleInput, RuleSpec, deltas,
+};
+use crate::core::labels::{Labels, NAME, SERVICE};
 use crate::core::matcher::Matcher;
 use crate::core::name::stored_name;
 use crate::core::query::{QueryEngine, QueryError, QueryOptions};
 use crate::core::sample::Sample;
+use crate::core::signal::exact_edge;
 use crate::core::store::{Store, StoreError, StoreExt};
 use crate::core::time::{TimeRange, Timestamp};
 
@@ -34,6 +37,7 @@ pub(crate) struct Feed {
     intervals: Vec<(Labels, Duration)>,
     patience: Duration,
     events: HashMap<(usize, usize), BTreeMap<Labels, Source>>,
+    counts: HashMap<(usize, usize), Counts>,
     answers: HashMap<(usize, usize), (Timestamp, InputData)>,
 }
 
@@ -47,8 +51,8 @@ struct Source {
 
 impl Feed {
     pub(crate) fn new(intervals: Vec<(Labels, Duration)>) -> Self {
-        let (events, answers) = (HashMap::new(), HashMap::new());
-        Self { intervals, patience: PATIENCE, events, answers }
+        let (events, counts, answers) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { intervals, patience: PATIENCE, events, counts, answers }
     }
 
     /// Waits so long for the store, where nobody waits for the tick.
@@ -64,6 +68,14 @@ impl Feed {
         for (labels, source) in self.events.values_mut().flatten() {
             source.interval = configured(&self.intervals, labels).unwrap_or(USUAL_INTERVAL);
         }
+        for source in self.counts.values_mut().flat_map(|counts| counts.sources.values_mut()) {
+            source.interval = configured(&self.intervals, &source.labels).unwrap_or(USUAL_INTERVAL);
+        }
+    }
+
+    /// What happened up to `at` is known to the rule: its windows were filled from history.
+    pub(crate) fn known_until(&mut self, place: (usize, usize), at: Timestamp) {
+        self.counts.insert(place, Counts { known_until: Some(at), sources: BTreeMap::new() });
     }
 
     /// What every rule asks for, as of `at`, in their order. What takes too long fails,
@@ -86,6 +98,9 @@ impl Feed {
                 inputs.push(match wanted {
                     RuleInput::Events { metric, matchers } => {
                         self.events(place, metric, matchers, at, store, late.as_mut()).await
+                    }
+                    RuleInput::Counts { total, part, kind, .. } => {
+                        self.counts(place, (total, part, kind), at, store, late.as_mut()).await
                     }
                     RuleInput::Query { .. } => self.answers[&place].1.clone(),
                 });
@@ -149,6 +164,50 @@ impl Feed {
         InputData::Events(batches.collect())
     }
 
+    async fn counts(
+        &mut self,
+        place: (usize, usize),
+        (total, part, kind): (&[Matcher], &[Matcher], &CountKind),
+        at: Timestamp,
+        store: &dyn Store,
+        late: Pin<&mut Sleep>,
+    ) -> InputData {
+        let (counts, patience) = (self.counts.entry(place).or_default(), self.patience);
+        let known_until = *counts.known_until.get_or_insert(at);
+        let read = tokio::select! {
+            biased;
+            read = counted(total, part, kind, TimeRange::last(LOOK_BACK, at), store) => read,
+            () = late => {
+                let reason = format!("no answer within {patience:?}");
+                Err(StoreError::Backend(reason.into()))
+            }
+        };
+        let mut fresh: BTreeMap<Labels, Vec<EventDelta>> = BTreeMap::new();
+        match read {
+            Ok(Ok(read)) => {
+                for (key, series) in read {
+                    let Some((labels, _)) = series.iter().flatten().next() else { continue };
+                    let interval = configured(&self.intervals, labels).unwrap_or(USUAL_INTERVAL);
+                    let Some(until) = both_until(&series, interval) else { continue };
+                    let new = || Counted::new(labels.clone(), interval, until);
+                    let source = counts.sources.entry(key.clone()).or_insert_with(new);
+                    fresh.insert(key, source.take(&series, kind, known_until, until));
+                }
+            }
+            Ok(Err(unusable)) => return InputData::Unusable(unusable),
+            // Without a store no source reports; the rule will say so when it has lasted.
+            Err(error) => tracing::error!(%error, "the counts of an SLO could not be read"),
+        }
+        counts.sources.retain(|_, source| at.since(source.newest) < FORGET);
+        let batches = counts.sources.iter().map(|(labels, source)| EventBatch {
+            source: labels.clone(),
+            interval: source.interval,
+            last_report: source.newest,
+            deltas: fresh.remove(labels).unwrap_or_default(),
+        });
+        InputData::Events(batches.collect())
+    }
+
     /// Asks all queries whose time has come, side by side.
     async fn ask(&mut self, rules: &[RuleSpec], at: Timestamp, queries: &Arc<dyn QueryEngine>) {
         let (mut asked, patience) = (JoinSet::new(), self.patience);
@@ -174,6 +233,141 @@ impl Feed {
             }
         }
     }
+}
+
+/// How far the sources of a [`RuleInput::Counts`] were read.
+#[derive(Debug, Default)]
+struct Counts {
+    /// What was before is known: from history, or it was before the first tick.
+    known_until: Option<Timestamp>,
+    sources: BTreeMap<Labels, Counted>,
+}
+
+/// How far the series of one source were read.
+#[derive(Debug)]
+struct Counted {
+    /// Labels of one of its series, by which its interval is known.
+    labels: Labels,
+    interval: Duration,
+    /// Its first report, and its newest.
+    first: Timestamp,
+    newest: Timestamp,
+    /// The newest sample of each series in `total`, and in `part`.
+    last: [HashMap<Labels, (Timestamp, f64)>; 2],
+}
+
+impl Counted {
+    fn new(labels: Labels, interval: Duration, at: Timestamp) -> Self {
+        Self { labels, interval, first: at, newest: Timestamp::MIN, last: Default::default() }
+    }
+
+    /// What happened since the last time and after `known_until`, up to `until`.
+    fn take(
+        &mut self,
+        series: &Sides,
+        kind: &CountKind,
+        known_until: Timestamp,
+        until: Timestamp,
+    ) -> Vec<EventDelta> {
+        let mut taken: BTreeMap<Timestamp, (f64, f64)> = BTreeMap::new();
+        // It was not there when its source had reported for a while: it began at zero.
+        let (first, newest) = (self.first, self.newest);
+        let counters = *kind == CountKind::Counters;
+        let began_since = |at: Timestamp| counters && at.since(first) > LOOK_BACK && at > newest;
+        for (side, series) in series.iter().enumerate() {
+            for (labels, samples) in series {
+                let mut last = self.last[side].get(labels).copied();
+                for Sample { at, value } in samples {
+                    let value = value.as_float().filter(|value| value.is_finite());
+                    let (at, Some(value)) = (*at, value) else { continue };
+                    if at > until || last.is_some_and(|(last, _)| at <= last) {
+                        continue;
+                    }
+                    let sum = taken.entry(at).or_default();
+                    match last {
+                        _ if *kind == CountKind::Zeros => {
+                            sum.0 += 1.0;
+                            sum.1 += f64::from(u8::from(value == 0.0));
+                        }
+                        Some((_, before)) => {
+                            let more = if value < before { value } else { value - before };
+                            if side == 0 { sum.0 += more } else { sum.1 += more }
+                        }
+                        None if began_since(at) => {
+                            if side == 0 {
+                                sum.0 += value
+                            } else {
+                                sum.1 += value
+                            }
+                        }
+                        None => {}
+                    }
+                    last = Some((at, value));
+                }
+                if let Some(last) = last {
+                    self.last[side].insert(labels.clone(), last);
+                }
+            }
+        }
+        self.newest = self.newest.max(until);
+        for side in &mut self.last {
+            side.retain(|_, (at, _)| until.since(*at) < FORGET);
+        }
+        let after = taken.into_iter().filter(|(at, _)| *at > known_until);
+        after.map(|(at, (count, sum))| EventDelta { at, count, sum }).collect()
+    }
+}
+
+/// The series of one source: those of `total`, and those of `part`.
+type Sides = [Vec<(Labels, Vec<Sample>)>; 2];
+
+/// The instant up to which both sides of a source have reported: what only one of them has waits, but
+/// not for a side that has ended.
+fn both_until(series: &Sides, interval: Duration) -> Option<Timestamp> {
+    let newest = series.iter().filter_map(|side| {
+        let ends = side.iter().filter_map(|(_, samples)| samples.last());
+        ends.filter(|last| !last.value.is_stale()).map(|last| last.at).max()
+    });
+    let latest = newest.clone().max()?;
+    newest.filter(|newest| latest.since(*newest) <= interval * 2).min()
+}
+
+/// The series of a [`RuleInput::Counts`] by source, or why they cannot be what it wants.
+///
+/// A source is what all labels name but those that tell the sides apart. `part` is read second: of what
+/// was stored together with a sample of `total`, it then misses nothing.
+async fn counted(
+    total: &[Matcher],
+    part: &[Matcher],
+    kind: &CountKind,
+    range: TimeRange,
+    store: &dyn Store,
+) -> Result<Result<BTreeMap<Labels, Sides>, String>, StoreError> {
+    let apart: Vec<_> = [NAME, "le"].into_iter().chain(part.iter().map(Matcher::name)).collect();
+    let apart: Vec<_> = apart.into_iter().filter(|name| *name != SERVICE).collect();
+    let mut sources: BTreeMap<Labels, Sides> = BTreeMap::new();
+    for (side, matchers) in [total, part].into_iter().enumerate() {
+        if matchers.is_empty() {
+            continue;
+        }
+        for (labels, samples) in store.collect(matchers, range).await? {
+            let source = sources.entry(labels.without(&apart)).or_default();
+            source[side].push((labels, samples));
+        }
+    }
+    if let CountKind::Bucket { metric, edge } = kind
+        && sources.values().any(|[total, part]| !total.is_empty() && part.is_empty())
+    {
+        let bucket = Matcher::metric(&format!("{metric}_bucket"));
+        let all: Vec<_> = [bucket].into_iter().chain(total[1..].iter().cloned()).collect();
+        let buckets = store.series(&all, range).await?;
+        if let Err(refused) = exact_edge(&buckets, metric, *edge) {
+            return Ok(Err(refused.to_string()));
+        }
+        // One source has buckets while another has none; or they came between the two reads.
+        sources.retain(|_, [total, part]| total.is_empty() || !part.is_empty());
+    }
+    Ok(Ok(sources))
 }
 
 /// The numbers that a query evaluates to, or why there are none.
@@ -230,6 +424,7 @@ async fn reports(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::matcher::Selector;
     use crate::core::query::{Answer, Data};
     use crate::core::store::MemoryStore;
 
@@ -249,7 +444,7 @@ mod tests {
         let input = feed.events((0, 0), "latency.ms", &[], at(now), store, late).await;
         match input {
             InputData::Events(batches) => batches,
-            InputData::Query(_) => panic!("a query"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -289,6 +484,134 @@ mod tests {
         let known = batches(&mut feed, &store, 1000).await;
         assert_eq!((known.len(), known[0].last_report), (1, at(0)));
         assert_eq!(batches(&mut feed, &store, 4000).await, []);
+    }
+
+    async fn count(store: &MemoryStore, name: &str, code: &str, now: i64, value: f64) {
+        let labels = Labels::metric(name).with("cluster", "a").with("code", code);
+        store.append_one(&labels, at(now), value).await.unwrap();
+    }
+
+    async fn counts(
+        feed: &mut Feed,
+        store: &MemoryStore,
+        (total, part): (&str, &str),
+        kind: CountKind,
+        now: i64,
+    ) -> InputData {
+        let late = std::pin::pin!(sleep(PATIENCE));
+        let selector = |text: &str| -> Vec<Matcher> {
+            text.parse::<Selector>().map_or(Vec::new(), |s| s.matchers().to_vec())
+        };
+        let (total, part) = (selector(total), selector(part));
+        feed.counts((0, 0), (&total, &part, &kind), at(now), store, late).await
+    }
+
+    const RATIO: (&str, &str) = ("requests_total", r#"requests_total{code="500"}"#);
+
+    async fn ratio(feed: &mut Feed, store: &MemoryStore, now: i64) -> Vec<(i64, f64, f64)> {
+        match counts(feed, store, RATIO, CountKind::Counters, now).await {
+            InputData::Events(batches) => {
+                let all = batches.iter().flat_map(|batch| &batch.deltas);
+                all.map(|d| (d.at.as_millis() / 1000, d.count, d.sum)).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn counts_are_handed_on_once_and_begin_again_at_a_restart() {
+        let (store, mut feed) = (MemoryStore::new(), Feed::new(vec![]));
+        for code in ["200", "500"] {
+            count(&store, "requests_total", code, 0, 100.0).await;
+        }
+        assert_eq!(ratio(&mut feed, &store, 0).await, []);
+        count(&store, "requests_total", "200", 15, 110.0).await;
+        count(&store, "requests_total", "500", 15, 103.0).await;
+        assert_eq!(ratio(&mut feed, &store, 16).await, [(15, 13.0, 3.0)]);
+        assert_eq!(ratio(&mut feed, &store, 17).await, []);
+        count(&store, "requests_total", "200", 30, 5.0).await;
+        count(&store, "requests_total", "500", 30, 1.0).await;
+        assert_eq!(ratio(&mut feed, &store, 31).await, [(30, 6.0, 1.0)]);
+    }
+
+    #[tokio::test]
+    async fn the_first_error_of_a_source_that_is_known_is_one() {
+        let (store, mut feed) = (MemoryStore::new(), Feed::new(vec![]));
+        for t in (0..=120).step_by(15) {
+            count(&store, "requests_total", "200", t, 100.0).await;
+            assert_eq!(ratio(&mut feed, &store, t).await.iter().map(|d| d.1).sum::<f64>(), 0.0);
+        }
+        count(&store, "requests_total", "200", 135, 100.0).await;
+        count(&store, "requests_total", "500", 135, 1.0).await;
+        assert_eq!(ratio(&mut feed, &store, 135).await, [(135, 1.0, 1.0)]);
+    }
+
+    #[tokio::test]
+    async fn what_one_side_has_alone_waits_for_the_other() {
+        let (store, mut feed) = (MemoryStore::new(), Feed::new(vec![]));
+        let both = [("total", 10.0), ("good", 9.0)];
+        for (name, value) in both {
+            count(&store, name, "", 0, value).await;
+        }
+        let pair = ("total", "good");
+        let mut read =
+            async |now| match counts(&mut feed, &store, pair, CountKind::Counters, now).await {
+                InputData::Events(batches) => batches[0].deltas.clone(),
+                other => panic!("{other:?}"),
+            };
+        assert_eq!(read(0).await, []);
+        count(&store, "total", "", 15, 20.0).await;
+        assert_eq!(read(15).await.len(), 0);
+        count(&store, "good", "", 15, 19.0).await;
+        assert_eq!(read(16).await, [EventDelta { at: at(15), count: 10.0, sum: 10.0 }]);
+    }
+
+    #[tokio::test]
+    async fn what_history_has_told_is_not_told_again_and_what_came_after_is() {
+        let (store, mut feed) = (MemoryStore::new(), Feed::new(vec![]));
+        for (t, value) in [(0, 10.0), (1, 11.0), (2, 13.0)] {
+            count(&store, "requests_total", "200", t, value).await;
+        }
+        feed.known_until((0, 0), at(1));
+        assert_eq!(ratio(&mut feed, &store, 2).await, [(2, 2.0, 0.0)]);
+    }
+
+    #[tokio::test]
+    async fn samples_of_a_gauge_are_events_and_those_of_zero_are_told_apart() {
+        let (store, mut feed) = (MemoryStore::new(), Feed::new(vec![]));
+        feed.known_until((0, 0), at(0));
+        for (t, up) in [(0, 1.0), (15, 0.0), (30, 1.0)] {
+            count(&store, "up", "", t, up).await;
+        }
+        match counts(&mut feed, &store, ("up", ""), CountKind::Zeros, 31).await {
+            InputData::Events(batches) => {
+                let all: Vec<_> = batches[0].deltas.iter().map(|d| (d.count, d.sum)).collect();
+                assert_eq!(all, [(1.0, 1.0), (1.0, 0.0)]);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_latency_without_the_exact_edge_is_refused_by_name() {
+        let (store, mut feed) = (MemoryStore::new(), Feed::new(vec![]));
+        let series =
+            |name: &str, le: &str| Labels::metric(name).with("cluster", "a").with("le", le);
+        store.append_one(&series("work_ms_count", ""), at(0), 10.0).await.unwrap();
+        store.append_one(&series("work_ms_bucket", "300"), at(0), 10.0).await.unwrap();
+        let kind = |edge| CountKind::Bucket { metric: "work_ms".into(), edge };
+        let pair = ("work_ms_count", r#"work_ms_bucket{le="250"}"#);
+        match counts(&mut feed, &store, pair, kind(250.0), 0).await {
+            InputData::Unusable(why) => {
+                assert!(why.starts_with(
+                    r#"work_ms of {cluster="a"} has no bucket edge at 250, only at 300"#
+                ))
+            }
+            other => panic!("{other:?}"),
+        }
+        let pair = ("work_ms_count", r#"work_ms_bucket{le="300"}"#);
+        let read = counts(&mut feed, &store, pair, kind(300.0), 0).await;
+        assert!(matches!(read, InputData::Events(batches) if batches.len() == 1));
     }
 
     /// Answers `quick` at once, and nothing else ever.

@@ -145,6 +145,8 @@ pub mod prelude {
     pub use crate::core::runbook::{RunbookContext, RunbookError, RunbookResult};
     #[cfg(feature = "alert")]
     pub use crate::{Config, Ops};
+    #[cfg(feature = "alert")]
+    pub use hms_ops_alert::Slo;
     #[cfg(feature = "runbook-sandbox")]
     pub use hms_ops_macros::runbook;
     #[cfg(feature = "trace")]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hms_ops_alert::{Engine, Outbox};
+use hms_ops_alert::{Engine, Outbox, Slo};
 use hms_ops_collect::scrape::{ActiveTarget, DroppedTarget, Scraper, Target, TargetStatus};
 use hms_ops_promql::EngineOptions;
 use tokio::sync::watch;
@@ -88,7 +88,7 @@ impl Ops {
         if runbooks::is_runbook_process() {
             return Err(Error::NotEntered);
         }
-        refuse_twice(&builder.budgets, &builder.notifiers)?;
+        refuse_twice(&builder.budgets, &builder.slos, &builder.notifiers)?;
         let registry = builder.registry.unwrap_or_else(|| Registry::global().clone());
         // Who hands over an exporter has its recorder there.
         if builder.exporter.is_none() {
@@ -188,6 +188,9 @@ impl Ops {
         }
         for (metric, budget, service) in &builder.budgets {
             ticker.add_budget(metric, *budget, service.as_ref()).await;
+        }
+        for slo in builder.slos {
+            ticker.add_slo(slo).await;
         }
 
         let span_service = builder.service.as_ref().map(Service::as_str);
@@ -384,7 +387,11 @@ impl Ops {
 }
 
 /// Refuses what would silence another: alerts and receivers meet by name.
-fn refuse_twice(budgets: &[Declared], notifiers: &[Arc<dyn Notifier>]) -> Result<(), Error> {
+fn refuse_twice(
+    budgets: &[Declared],
+    slos: &[Slo],
+    notifiers: &[Arc<dyn Notifier>],
+) -> Result<(), Error> {
     for (i, (metric, _, service)) in budgets.iter().enumerate() {
         let same = |(other, _, of): &&Declared| {
             same_name(other, metric) && (of == service || of.is_none() || service.is_none())
@@ -393,6 +400,13 @@ fn refuse_twice(budgets: &[Declared], notifiers: &[Arc<dyn Notifier>]) -> Result
             let whose = service.as_ref().or(of.as_ref());
             let whose = whose.map_or("every service", Service::as_str);
             return Err(Error::setup(format!("two budgets of {metric} hold for {whose}")));
+        }
+    }
+    for (i, slo) in slos.iter().enumerate() {
+        let name = slo.name();
+        let others = slos[..i].iter().map(Slo::name).chain(budgets.iter().map(|(m, ..)| &**m));
+        if others.into_iter().any(|other| same_name(other, name)) {
+            return Err(Error::setup(format!("an SLO is called {name}, and so is another alert")));
         }
     }
     for (i, notifier) in notifiers.iter().enumerate() {

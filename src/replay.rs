@@ -52,9 +52,9 @@ pub async fn replay(
 ) -> Replayed {
     let mut engine = Engine::new();
     let place = engine.add_rule(rule);
-    warm_up(&mut engine, place, &*store, range.start).await;
-    let specs: Vec<_> = engine.rules().cloned().collect();
     let mut feed = Feed::new(sources.to_vec()).patience(PATIENCE);
+    warm_up(&mut engine, &mut feed, place, &*store, range.start).await;
+    let specs: Vec<_> = engine.rules().cloned().collect();
     let (mut at, mut steps) = (range.start, Vec::new());
     while at <= range.end {
         let inputs = feed.read(&specs, at, &*store, &queries).await;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hms_ops_alert::{BudgetRule, Engine, Outbox, Tick};
+use hms_ops_alert::slo::Sli;
+use hms_ops_alert::{BudgetRule, Engine, Outbox, Slo, SloRule, Tick};
 use hms_ops_collect::registry::RegistrySampler;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, timeout};
 
-use crate::core::alert::{AlertRule, AlertStatus, RuleInput, RuleSpec};
+use crate::core::alert::{AlertRule, AlertStatus, RuleError, RuleInput, RuleSpec};
 use crate::core::labels::Labels;
 use crate::core::ledger::{Entry, Event, Journal};
 use crate::core::matcher::Matcher;
@@ -34,6 +35,8 @@ pub(crate) const LEASE: Duration = Duration::from_secs(10);
 const STORE_PATIENCE: Duration = Duration::from_millis(500);
 /// How far back windows are filled at the start.
 const WARM_UP: Duration = Duration::from_secs(600);
+/// How much of a long history is read at once.
+const PIECE: Duration = Duration::from_secs(86_400);
 
 fn rule_of(metric: &str, budget: Budget, service: Option<&Service>) -> BudgetRule {
     let rule = BudgetRule::new(metric, budget);
@@ -44,24 +47,72 @@ fn rule_of(metric: &str, budget: Budget, service: Option<&Service>) -> BudgetRul
 }
 
 /// Fills the windows of a rule from what is stored up to `at`.
-pub(crate) async fn warm_up(engine: &mut Engine, place: usize, store: &dyn Store, at: Timestamp) {
+pub(crate) async fn warm_up(
+    engine: &mut Engine,
+    feed: &mut Feed,
+    place: usize,
+    store: &dyn Store,
+    at: Timestamp,
+) {
     let Some(spec) = engine.rules().nth(place).cloned() else { return };
     for (input, read) in spec.inputs.iter().enumerate() {
-        let RuleInput::Events { metric, matchers } = read else { continue };
-        let name = stored_name(metric);
-        let parts = Matcher::regex(crate::core::labels::NAME, &format!("{name}_(count|sum)"));
-        let parts = parts.expect("a stored name has no special characters");
-        let all: Vec<_> = matchers.iter().cloned().chain([parts]).collect();
-        let range = TimeRange::last(WARM_UP, at);
-        let history = store.select(&all, range, &SelectHint::default()).await;
-        let warmed = match history {
-            Ok(mut history) => engine.warm_up(place, input, &mut *history),
-            Err(error) => Err(error.into()),
+        let warmed = match read {
+            RuleInput::Events { metric, matchers } => {
+                let name = stored_name(metric);
+                let parts =
+                    Matcher::regex(crate::core::labels::NAME, &format!("{name}_(count|sum)"));
+                let parts = parts.expect("a stored name has no special characters");
+                let all: Vec<_> = matchers.iter().cloned().chain([parts]).collect();
+                let range = TimeRange::last(WARM_UP, at);
+                warm_up_input(engine, (place, input), &all, range, store).await
+            }
+            RuleInput::Counts { total, part, history, .. } => {
+                let warmed =
+                    warm_up_counts(engine, (place, input), [total, part], *history, store, at)
+                        .await;
+                if warmed.is_ok() {
+                    feed.known_until((place, input), at);
+                }
+                warmed
+            }
+            RuleInput::Query { .. } => Ok(()),
         };
         if let Err(error) = warmed {
-            tracing::warn!(rule = %spec.name, %error, "the rule starts without history");
+            tracing::warn!(rule = %spec.name, %error, "the rule starts without all of its history");
         }
     }
+}
+
+/// Hands the history of counts to their rule, piece by piece: a month does not fit into memory.
+async fn warm_up_counts(
+    engine: &mut Engine,
+    input: (usize, usize),
+    sides: [&[Matcher]; 2],
+    history: Duration,
+    store: &dyn Store,
+    at: Timestamp,
+) -> Result<(), RuleError> {
+    let mut start = at - history;
+    while start < at {
+        let end = (start + PIECE).min(at);
+        let range = TimeRange::new(start + Duration::from_millis(1), end);
+        for matchers in sides.into_iter().filter(|matchers| !matchers.is_empty()) {
+            warm_up_input(engine, input, matchers, range, store).await?;
+        }
+        start = end;
+    }
+    Ok(())
+}
+
+async fn warm_up_input(
+    engine: &mut Engine,
+    (place, input): (usize, usize),
+    matchers: &[Matcher],
+    range: TimeRange,
+    store: &dyn Store,
+) -> Result<(), RuleError> {
+    let mut history = store.select(matchers, range, &SelectHint::default()).await?;
+    engine.warm_up(place, input, &mut *history)
 }
 
 /// The instant of a tick: one period after the last one, unless the clock is elsewhere by now. A
@@ -156,7 +207,8 @@ impl Ticker {
     }
 
     async fn warm_up(&mut self, place: usize) {
-        warm_up(&mut self.engine, place, &*self.store, self.journal.clock().now()).await;
+        let now = self.journal.clock().now();
+        warm_up(&mut self.engine, &mut self.parts.feed, place, &*self.store, now).await;
     }
 
     /// Adds the rule of a budget that was declared for a scraped metric.
@@ -170,6 +222,20 @@ impl Ticker {
             self.parts.declared.insert(stored_name(metric).into_owned());
         }
         self.add_rule(Box::new(rule_of(metric, budget, service))).await;
+    }
+
+    /// Adds the rule of an SLO. A latency in this process gets the exact edge that the SLO needs.
+    pub(crate) async fn add_slo(&mut self, slo: Slo) {
+        for warning in slo.warnings() {
+            tracing::warn!(slo = slo.name(), "{warning}");
+        }
+        let own = slo.service().is_none() || slo.service() == self.own_service.as_ref();
+        if let Sli::Latency { metric, limit } = slo.sli()
+            && own
+        {
+            self.registry.declare_edge(metric, *limit);
+        }
+        self.add_rule(Box::new(SloRule::new(slo))).await;
     }
 
     /// Ticks until told to stop. A tick that comes too late is skipped and counted.

@@ -155,6 +155,15 @@ fn query(spec: &RuleSpec) -> String {
             let all = [name].into_iter().chain(matchers.iter().map(ToString::to_string));
             format!("{{{}}}", all.collect::<Vec<_>>().join(","))
         }
+        RuleInput::Counts { total, part, .. } => {
+            let sides = [total, part].into_iter().filter(|side| !side.is_empty()).map(|side| {
+                format!(
+                    "{{{}}}",
+                    side.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+                )
+            });
+            sides.collect::<Vec<_>>().join(" or ")
+        }
     });
     inputs.collect::<Vec<_>>().join(" or ")
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use hms_ops::async_trait;
 use hms_ops::core::clock::SystemClock;
-use hms_ops::core::ledger::{Entry, Fence, History, Ledger, LedgerError, MemoryLedger, Recorded, Seq};
+use hms_ops::core::ledger::{
+    Entry, Fence, History, Ledger, LedgerError, MemoryLedger, Recorded, Seq,
+};
 use hms_ops::core::notify::{Notification, Notifier, Receipt, SendError};
 use hms_ops::core::registry::Registry;
 use hms_ops::prelude::*;

@@ -8,8 +8,10 @@ pub mod engine;
 pub mod notify;
 pub mod outbox;
 pub mod rule;
+pub mod slo;
 pub mod state;
 
 pub use engine::{Engine, Tick};
 pub use outbox::Outbox;
-pub use rule::BudgetRule;
+pub use rule::{BudgetRule, SloRule};
+pub use slo::Slo;

@@ -24,7 +24,9 @@ pub trait AlertRule: fmt::Debug + Send + 'static {
     fn spec(&self) -> &RuleSpec;
 
     /// Fills the windows from stored history, before the first tick. Called once for each
-    /// [`RuleInput::Events`], with the `_count` and `_sum` series of that input.
+    /// [`RuleInput::Events`], with the `_count` and `_sum` series of that input, and for each
+    /// [`RuleInput::Counts`] as often as its history has pieces, the oldest first: with the series of
+    /// `total`, and then with those of `part`, where one that is both comes again.
     ///
     /// # Errors
     ///
@@ -62,6 +64,18 @@ pub enum RuleInput {
         /// More conditions on its series.
         matchers: Vec<Matcher>,
     },
+    /// How many events there were, and how many of them of one kind. Handed on as
+    /// [`InputData::Events`], where [`EventDelta::sum`] is how many of that kind.
+    Counts {
+        /// The series that count every event.
+        total: Vec<Matcher>,
+        /// The series that count those of one kind; they may be among those of `total`.
+        part: Vec<Matcher>,
+        /// What the series are.
+        kind: CountKind,
+        /// How much of the past the rule wants to know.
+        history: Duration,
+    },
     /// The newest answer to a query.
     Query {
         /// In the language of the engine's [`QueryEngine`](crate::query::QueryEngine).
@@ -69,6 +83,24 @@ pub enum RuleInput {
         /// How often to ask.
         every: Duration,
     },
+}
+
+/// How [`RuleInput::Counts`] is read off its series.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CountKind {
+    /// Counters. One that appears in a source that has reported for a while began at zero.
+    Counters,
+    /// The `_count` of a histogram, and of its buckets the one with this edge, which every source must
+    /// have; otherwise the input is [`InputData::Unusable`].
+    Bucket {
+        /// Stored name of the histogram.
+        metric: String,
+        /// The edge.
+        edge: f64,
+    },
+    /// A gauge: each sample in `total` is an event, and of one kind are those that are zero. `part` is
+    /// empty.
+    Zeros,
 }
 
 /// What a rule is given at a tick.
@@ -83,8 +115,11 @@ pub struct TickContext<'a> {
 /// What was read for one input.
 #[derive(Clone, Debug)]
 pub enum InputData {
-    /// For [`RuleInput::Events`]: one batch for each source that ever reported.
+    /// For [`RuleInput::Events`] and [`RuleInput::Counts`]: one batch for each source that ever
+    /// reported.
     Events(Vec<EventBatch>),
+    /// For [`RuleInput::Counts`]: why the series cannot be what the rule wants.
+    Unusable(String),
     /// For [`RuleInput::Query`]: the newest answer, or why there is none.
     Query(Result<Vec<(Labels, f64)>, String>),
 }

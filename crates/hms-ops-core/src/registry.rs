@@ -171,7 +171,7 @@ impl Registry {
         self.0.conflicts.get()
     }
 
-    /// How many declarations of a budget got no exact edge: their metric had no room for it.
+    /// How many declarations of a budget or an edge got no exact edge: their metric had no room for it.
     pub fn refused_edges(&self) -> u64 {
         self.0.refused_edges.get()
     }
@@ -182,9 +182,14 @@ impl Registry {
     }
 
     pub(crate) fn declare_budget(&self, name: &str, budget: Budget) {
+        self.change(name, |family| family.budget = Some((name.into(), budget)));
+        self.declare_edge(name, budget.limit);
+    }
+
+    /// Makes `edge` an exact bucket edge of every histogram of this name, so that a latency SLI can be
+    /// judged at it. One too many is counted in [`Registry::refused_edges`].
+    pub fn declare_edge(&self, name: &str, edge: f64) {
         self.change(name, |family| {
-            family.budget = Some((name.into(), budget));
-            let edge = budget.limit;
             // All histograms of a family have the same edges, and so the same room.
             if !family.new_histogram(&stored_name(name)).add_edge(edge) {
                 self.0.refused_edges.add(1);

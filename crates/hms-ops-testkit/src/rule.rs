@@ -154,7 +154,9 @@ pub async fn without_any_source_nothing_is_ok(mut rule: impl AlertRule) {
     for t in 0..10 {
         let inputs: Vec<_> = (rule.spec().inputs.iter())
             .map(|input| match input {
-                RuleInput::Events { .. } => InputData::Events(Vec::new()),
+                RuleInput::Events { .. } | RuleInput::Counts { .. } => {
+                    InputData::Events(Vec::new())
+                }
                 RuleInput::Query { .. } => InputData::Query(Err("the store is gone".to_owned())),
             })
             .collect();
@@ -252,12 +254,21 @@ impl History {
     async fn warm(&self, rule: &mut dyn AlertRule) {
         for (i, input) in rule.spec().inputs.clone().iter().enumerate() {
             let store = MemoryStore::new();
-            if let RuleInput::Events { metric, .. } = input {
+            let series = match input {
+                RuleInput::Events { metric, .. } => ["_count", "_sum"]
+                    .map(|suffix| Labels::metric(&format!("{metric}{suffix}")))
+                    .to_vec(),
+                RuleInput::Counts { total, part, .. } => {
+                    [total, part].map(|matchers| a_series(matchers)).to_vec()
+                }
+                RuleInput::Query { .. } => Vec::new(),
+            };
+            {
                 for (source, (counts, sums)) in self.0.iter().enumerate() {
-                    for (suffix, samples) in [("_count", counts), ("_sum", sums)] {
-                        let name = Labels::metric(&format!("{metric}{suffix}"));
-                        let name = name.get(NAME).unwrap_or_default();
-                        let labels = source_labels(rule.spec(), input, source).with(NAME, name);
+                    for (series, samples) in series.iter().zip([counts, sums]) {
+                        let of = source_labels(rule.spec(), input, source);
+                        let all = series.iter().chain(of.iter());
+                        let labels = Labels::from_pairs(all);
                         for s in samples {
                             store.append_one(&labels, s.at, s.value.clone()).await.unwrap();
                         }
@@ -297,13 +308,21 @@ fn tick(rule: &mut dyn AlertRule, t: i64, reports: &[Report]) -> Vec<Verdict> {
     };
     let inputs: Vec<_> = (spec.inputs.iter())
         .map(|input| match input {
-            RuleInput::Events { .. } => InputData::Events(batches(input)),
+            RuleInput::Events { .. } | RuleInput::Counts { .. } => {
+                InputData::Events(batches(input))
+            }
             RuleInput::Query { .. } => InputData::Query(Ok(Vec::new())),
         })
         .collect();
     let mut verdicts = Vec::new();
     rule.evaluate(&TickContext { at: at(t), inputs: &inputs }, &mut verdicts);
     verdicts
+}
+
+/// A series that all `matchers` accept, as far as they say by which value.
+fn a_series(matchers: &[Matcher]) -> Labels {
+    let value = |m: &Matcher| Some((m.name().to_owned(), m.alternatives()?.first()?.to_string()));
+    Labels::from_pairs(matchers.iter().filter_map(value))
 }
 
 /// Labels of a source that an input reads.
@@ -314,13 +333,20 @@ fn source_labels(spec: &RuleSpec, input: &RuleInput, i: usize) -> Labels {
         (CLUSTER, ["cluster-a", "cluster-b"][i % 2]),
         (INSTANCE, ["0", "1", "2", "3", "4", "5"][i]),
     ]);
-    let RuleInput::Events { matchers, .. } = input else { return labels };
+    let matchers = match input {
+        RuleInput::Events { matchers, .. } | RuleInput::Counts { total: matchers, .. } => matchers,
+        RuleInput::Query { .. } => return labels,
+    };
     let asked = |m: &Matcher| m.literal().map(|value| (m.name().to_owned(), value.to_owned()));
-    matchers.iter().filter_map(asked).fold(labels, |all, (name, value)| all.with(&name, &value))
+    matchers
+        .iter()
+        .filter_map(asked)
+        .filter(|(name, _)| name != NAME)
+        .fold(labels, |all, (name, value)| all.with(&name, &value))
 }
 
 fn reads_only_events(spec: &RuleSpec) -> bool {
-    spec.inputs.iter().all(|input| matches!(input, RuleInput::Events { .. }))
+    spec.inputs.iter().all(|input| !matches!(input, RuleInput::Query { .. }))
 }
 
 /// The same verdicts, save for the rounding of sums that were added up in another order.

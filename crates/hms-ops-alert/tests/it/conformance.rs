@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use hms_ops_alert::BudgetRule;
 use hms_ops_alert::notify::{LogNotifier, Secret, WebhookNotifier};
+use hms_ops_alert::{BudgetRule, Slo, SloRule};
 use hms_ops_core::metric::Budget;
 use hms_ops_core::notify::Notifier;
 use hms_ops_testkit::notifier::NotifierUnderTest;
@@ -31,6 +31,31 @@ mod budget_rule_of_one_service {
     rule_suite!(
         BudgetRule::new("eligibility.latency_ms", Budget::new(300.0)).of_service(&"claims".into())
     );
+}
+
+mod slo_rule_of_a_latency {
+    use super::*;
+
+    rule_suite!(SloRule::new(
+        Slo::new("fast")
+            .latency("eligibility.latency_ms", 300.0)
+            .objective("99.9")
+            .build()
+            .unwrap()
+    ));
+}
+
+mod slo_rule_of_one_service {
+    use super::*;
+
+    rule_suite!(SloRule::new(
+        Slo::new("good")
+            .service("claims")
+            .bad_ratio(r#"errors_total{code="500"}"#, "requests_total")
+            .objective("99.9")
+            .build()
+            .unwrap()
+    ));
 }
 
 mod log_notifier {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hms_ops_core::clock::ManualClock;
-use hms_ops_core::ledger::{Entry, Event, Fence, History, Ledger, LedgerError, MemoryLedger, Recorded, Seq};
+use hms_ops_core::ledger::{
+    Entry, Event, Fence, History, Ledger, LedgerError, MemoryLedger, Recorded, Seq,
+};
 use hms_ops_testkit::ledger;
 
 use super::fails;
