@@ -8,8 +8,12 @@ pub mod engine;
 pub mod notify;
 pub mod outbox;
 pub mod rule;
+#[cfg(feature = "rule-files")]
+pub mod rule_file;
 pub mod slo;
 pub mod state;
+#[cfg(feature = "rule-files")]
+pub mod template;
 
 pub use engine::{Engine, Tick};
 pub use outbox::Outbox;
