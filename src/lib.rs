@@ -78,6 +78,10 @@ mod remote;
 mod remote;
 #[cfg(feature = "alert")]
 pub mod replay;
+#[cfg(feature = "rule-files")]
+pub mod rule_files;
+#[cfg(feature = "rule-files")]
+pub mod rule_tests;
 #[cfg(all(feature = "alert", feature = "runbook-sandbox"))]
 mod runbooks;
 #[cfg(all(feature = "alert", not(feature = "runbook-sandbox")))]

@@ -48,11 +48,16 @@ pub(crate) enum Command {
     },
     /// Evaluates PromQL: at one instant, or at many, which are drawn
     Query(QueryArgs),
-    /// Validates config files
+    /// Validates config files, and rule files of Prometheus, which end in .yml or .yaml
     Check {
         /// The files
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+    },
+    /// Runs tests
+    Test {
+        #[command(subcommand)]
+        what: TestCommand,
     },
     /// Looks after the history on disk, in a folder that no engine has open
     Tsdb(TsdbArgs),
@@ -72,6 +77,19 @@ pub(crate) enum Command {
         /// Requests a second, of all users together
         #[arg(long)]
         rate: u32,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum TestCommand {
+    /// Runs unit tests of rules, as Prometheus writes them; the exit status is 1 if one fails
+    Rules {
+        /// The files of tests
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Prints one JSON object
+        #[arg(long)]
+        json: bool,
     },
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::args::Command;
+use crate::args::{Command, TestCommand};
 use crate::lab::{service, users};
 
 mod check;
@@ -12,11 +12,15 @@ mod dashboard;
 mod lab;
 mod query;
 mod serve;
+mod test_rules;
 pub(crate) mod tsdb;
 
 pub(crate) fn run(command: Command) -> Result<ExitCode> {
     let done = match command {
         Command::Check { files } => return Ok(check::run(&files)),
+        Command::Test { what: TestCommand::Rules { files, json } } => {
+            return test_rules::run(&files, json);
+        }
         Command::Lab(args) => return runtime()?.block_on(lab::run(&args)),
         Command::Serve { config, listen, data } => {
             runtime()?.block_on(serve::run(config.as_deref(), listen.as_deref(), data.as_deref()))

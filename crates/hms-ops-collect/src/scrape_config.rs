@@ -23,7 +23,7 @@ mod http;
 mod job;
 mod target;
 
-pub(crate) use self::files::matching;
+pub use self::files::matching;
 pub(crate) use self::target::{Group, Populated, populate};
 
 /// Bytes of one file.

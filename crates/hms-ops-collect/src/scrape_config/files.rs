@@ -22,8 +22,13 @@ pub(super) fn checked(
     Ok(field.source().path(text))
 }
 
-/// The files that `pattern` means, sorted; a path without `*` means itself, if it is there.
-pub(crate) fn matching(pattern: &Path) -> io::Result<Vec<PathBuf>> {
+/// The files that `pattern` means, sorted; a path without `*` means itself, if it is there. Only the
+/// last part of it is a pattern.
+///
+/// # Errors
+///
+/// When the folder cannot be read, or more than ten thousand files are meant.
+pub fn matching(pattern: &Path) -> io::Result<Vec<PathBuf>> {
     let last = pattern.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if !last.contains('*') {
         return Ok(Vec::from_iter(pattern.exists().then(|| pattern.to_owned())));
