@@ -32,6 +32,10 @@ pub enum FileLedgerError {
     #[error("an append of {bytes} bytes, the limit is {limit}")]
     TooLarge { bytes: usize, limit: usize },
 
+    /// Values that are nested too deep, for one. Nothing was written.
+    #[error("an entry of {actor} could not be read back")]
+    Unwritable { actor: String, source: serde_json::Error },
+
     /// An entry that a newer release wrote, or somebody by hand.
     #[error("entry {} cannot be read by this release", seq.0)]
     Entry { seq: Seq, source: serde_json::Error },

@@ -212,11 +212,15 @@ impl Ledger for FileLedger {
     }
 
     async fn append(&self, fence: &Fence, entries: Vec<Entry>) -> Result<Seq, LedgerError> {
+        // What is shown is what a later process will read.
         let json = |entry: Entry| {
             let json = record::json_of(&entry);
-            (entry, json)
+            let unwritable =
+                |source| FileLedgerError::Unwritable { actor: entry.actor.clone(), source };
+            Ok((serde_json::from_slice(&json).map_err(unwritable)?, json))
         };
-        let entries: Vec<_> = entries.into_iter().map(json).collect();
+        let entries: Vec<(Entry, Vec<u8>)> =
+            entries.into_iter().map(json).collect::<Result<_, FileLedgerError>>()?;
         let bytes = entries.iter().map(|(_, json)| json.len()).sum();
         if bytes > LARGEST_APPEND {
             return Err(FileLedgerError::TooLarge { bytes, limit: LARGEST_APPEND }.into());

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hms_ops_core::clock::ManualClock;
-use hms_ops_core::ledger::{Ledger, LedgerError, Seq};
+use hms_ops_core::ledger::{Event, Ledger, LedgerError, Seq};
 use hms_ops_core::time::Timestamp;
 use hms_ops_ledger::{FileLedger, FileLedgerError, FileLedgerOptions};
 use hms_ops_testkit::block_on;
 use hms_ops_testkit::fault_disk::FaultDisk;
 
-use super::{entries, is_claimed, lease, note, open, open_with, run, small};
+use super::{entries, entry, execution, is_claimed, lease, note, open, open_with, run, small};
 
 #[test]
 fn a_restart_keeps_entries_claims_and_what_they_add_up_to() {
@@ -129,5 +129,23 @@ fn an_append_that_is_too_large_is_refused_by_its_size() {
         let source = std::error::Error::source(&error).unwrap().to_string();
         assert!(source.contains("the limit is 16777216"), "{source}");
         assert_eq!(ledger.append(&fence, vec![note("x")]).await.unwrap(), Seq(1));
+    });
+}
+
+#[test]
+fn an_entry_that_nobody_could_read_back_is_refused() {
+    block_on(async {
+        let ledger = open(&FaultDisk::new());
+        let fence = lease(&ledger).await;
+        let deep =
+            |depth| (0..depth).fold(serde_json::json!(1), |inner, _| serde_json::json!([inner]));
+        let call = |depth| {
+            let (execution, capability) = (execution("x"), "mesh.shift".to_owned());
+            entry(Event::CallIntent { execution, call: 1, capability, args: deep(depth) })
+        };
+        ledger.append(&fence, vec![call(100)]).await.unwrap();
+        ledger.append(&fence, vec![note("x"), call(200)]).await.unwrap_err();
+        assert_eq!(ledger.append(&fence, vec![note("y")]).await.unwrap(), Seq(2));
+        assert_eq!(entries(&ledger).await.len(), 2);
     });
 }
