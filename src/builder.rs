@@ -107,7 +107,8 @@ impl OpsBuilder {
         self
     }
 
-    /// Writes to `ledger`. Default: in memory, bounded, gone with the process.
+    /// Writes to `ledger`. Default: in the folder of the samples, if there is one and the feature
+    /// `ledger-file`; otherwise in memory, bounded, gone with the process.
     #[must_use]
     pub fn ledger(mut self, ledger: impl Ledger) -> Self {
         self.ledger = Some(Arc::new(ledger));

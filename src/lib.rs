@@ -53,6 +53,11 @@ mod evidence;
 pub mod exporter;
 #[cfg(feature = "alert")]
 mod feed;
+#[cfg(all(feature = "alert", feature = "ledger-file"))]
+mod journal;
+#[cfg(all(feature = "alert", not(feature = "ledger-file")))]
+#[path = "journal/absent.rs"]
+mod journal;
 #[cfg(not(feature = "runbook-sandbox"))]
 mod no_sandbox;
 #[cfg(feature = "alert")]
@@ -127,6 +132,8 @@ pub use hms_ops_alert as alert;
 pub use hms_ops_collect as collect;
 #[cfg(feature = "dashboard")]
 pub use hms_ops_dashboard as dashboard;
+#[cfg(feature = "ledger-file")]
+pub use hms_ops_ledger as ledger;
 #[cfg(feature = "mesh-in-process")]
 pub use hms_ops_mesh as mesh;
 #[cfg(feature = "alert")]

@@ -18,7 +18,7 @@ use crate::core::alert::{AlertStatus, RuleSpec};
 use crate::core::clock::Clock;
 use crate::core::control::Control;
 use crate::core::labels::{CLUSTER, Labels, SERVICE};
-use crate::core::ledger::{Journal, Ledger, MemoryLedger};
+use crate::core::ledger::{Journal, Ledger};
 use crate::core::mesh::TrafficControl;
 use crate::core::metadata::MetadataStore;
 use crate::core::metric::{Budget, Counter, Gauge, Metric};
@@ -38,7 +38,7 @@ use crate::runbooks::Runbooks;
 use crate::storage::Storage;
 use crate::tick::{LEASE, Parts, Ticker};
 use crate::traffic::Traffic;
-use crate::{Error, agent, listen, runbooks, spans};
+use crate::{Error, agent, journal, listen, runbooks, spans};
 
 /// The running engine: it samples this process and scrapes others, holds them to their budgets,
 /// runs runbooks, shifts traffic, and serves the page.
@@ -99,12 +99,12 @@ impl Ops {
         let config_name = builder.config_file.as_ref().map(|(name, _)| name.clone());
         let config_name = config_name.unwrap_or_default();
         let (remote, own) = builder.remote.open(builder.store, &clock)?;
+        let data = builder.storage.folder();
         let storage = builder.storage.open(own, &clock)?;
         let store = storage.store().clone();
         let span_store: Arc<dyn SpanStore> =
             builder.spans.unwrap_or_else(|| Arc::new(MemorySpanStore::new()));
-        let ledger: Arc<dyn Ledger> =
-            builder.ledger.unwrap_or_else(|| Arc::new(MemoryLedger::new(clock.clone())));
+        let ledger = journal::open(builder.ledger, data.as_deref(), &clock)?;
 
         let holder = format!("{}-{:016x}", std::process::id(), random::next_u64());
         let journal = Journal::open(ledger.clone(), clock.clone(), &holder, LEASE).await;
@@ -151,6 +151,7 @@ impl Ops {
             builder.runbooks.start(journal.clone(), of_runbooks, traffic.control()).await?;
         let runbooks = Arc::new(runbooks);
         let outbox = Arc::new(Outbox::start(journal.clone(), builder.notifiers));
+        outbox.resume(&history.unsettled).await;
         let control: Arc<dyn Control> =
             Arc::new(OpsControl::new(journal.clone(), runbooks.clone(), traffic.control()));
         if let Some(reason) = &history.held {

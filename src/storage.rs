@@ -39,6 +39,11 @@ impl Options {
         }
     }
 
+    /// The folder that an engine's history is in, if there is one.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        self.data.clone()
+    }
+
     /// Opens the store: `own`, if there is one.
     pub(crate) fn open(
         mut self,
@@ -86,7 +91,9 @@ impl Storage {
 
 impl OpsBuilder {
     /// Keeps samples in this folder, which is made if it is missing; one process at a time may have
-    /// it. Without it, and without [`OpsBuilder::store`], they are in memory.
+    /// it. Without it, and without [`OpsBuilder::store`], they are in memory. With the feature
+    /// `ledger-file` the ledger is there, too, unless there is an [`OpsBuilder::ledger`]: after a
+    /// restart alerts go on as they were, and what was not delivered is sent again.
     #[must_use]
     pub fn data(mut self, folder: impl AsRef<Path>) -> Self {
         self.storage.data = Some(folder.as_ref().to_owned());

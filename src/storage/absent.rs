@@ -1,5 +1,6 @@
 //! A build without a store on disk.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::Error;
@@ -24,6 +25,10 @@ impl Options {
 
     pub(crate) fn retention(&self) -> String {
         String::new()
+    }
+
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        None
     }
 
     /// Opens the store: `own`, if there is one.

@@ -25,6 +25,8 @@ mod remote;
 #[cfg(all(feature = "api-prometheus", feature = "store-prometheus"))]
 mod remote_api;
 mod replay;
+#[cfg(feature = "ledger-file")]
+mod restart;
 #[cfg(feature = "api-prometheus")]
 mod storm;
 

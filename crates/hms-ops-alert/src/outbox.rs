@@ -57,6 +57,27 @@ impl Outbox {
         }
     }
 
+    /// Queues what an earlier process has queued and not settled, oldest first, each with the key that
+    /// it had. Only the newest of an alert is sent: once it has resolved, nobody is woken because it
+    /// fired.
+    pub async fn resume(&self, unsettled: &[(String, Notification)]) {
+        for (i, (receiver, notification)) in unsettled.iter().enumerate() {
+            let is_newer = |(to, later): &(String, Notification)| {
+                to == receiver && later.alert.fingerprint == notification.alert.fingerprint
+            };
+            let over = if unsettled[i + 1..].iter().any(is_newer) {
+                "superseded by a newer notification of the same alert"
+            } else if !self.queues.contains_key(receiver) {
+                "there is no such receiver any more"
+            } else {
+                self.queue(receiver, notification.clone()).await;
+                continue;
+            };
+            let key = notification.key.clone();
+            settle(&self.journal, receiver, key, Err(over.to_owned())).await;
+        }
+    }
+
     /// Gives every queued notification until `within` to be delivered, then stops; what is left is
     /// in the ledger as queued.
     pub async fn shutdown(mut self, within: Duration) {

@@ -160,3 +160,41 @@ async fn a_full_queue_settles_what_it_cannot_take() {
     assert_eq!(result, &Err("256 notifications are waiting for this receiver".to_owned()));
     outbox.shutdown(Duration::ZERO).await;
 }
+
+#[tokio::test]
+async fn what_an_earlier_process_left_is_sent_unless_it_is_over() {
+    let journal = journal().await;
+    let outbox = Outbox::start(journal.clone(), vec![Arc::new(LogNotifier)]);
+    let of = |name: &str, word: &str| {
+        let mut n = notification();
+        n.alert.fingerprint = Fingerprint::of(name, &n.alert.labels);
+        n.key = format!("{name}/{word}");
+        n
+    };
+    let unsettled = [
+        ("log".to_owned(), of("over", "firing")),
+        ("pager that was sold".to_owned(), of("open", "firing")),
+        ("log".to_owned(), of("open", "firing")),
+        ("log".to_owned(), of("over", "resolved")),
+    ];
+    outbox.resume(&unsettled).await;
+    outbox.shutdown(Duration::from_secs(10)).await;
+    let entries = journal.ledger().read(Seq(1), 10).await.unwrap();
+    let mut settled: Vec<_> = entries
+        .iter()
+        .map(|recorded| match &recorded.entry.event {
+            Event::NotificationSettled { receiver, key, result } => {
+                (receiver.as_str(), key.as_str(), result.as_ref().err().map_or("", String::as_str))
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    settled.sort_unstable();
+    let expected = [
+        ("log", "open/firing", ""),
+        ("log", "over/firing", "superseded by a newer notification of the same alert"),
+        ("log", "over/resolved", ""),
+        ("pager that was sold", "open/firing", "there is no such receiver any more"),
+    ];
+    assert_eq!(settled, expected);
+}
