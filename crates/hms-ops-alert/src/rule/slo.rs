@@ -569,7 +569,10 @@ struct Spoken(Duration);
 impl std::fmt::Display for Spoken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let seconds = self.0.as_secs();
-        match [(86_400, "d"), (3600, "h"), (60, "m")].iter().find(|(unit, _)| seconds % unit == 0) {
+        match [(86_400, "d"), (3600, "h"), (60, "m")]
+            .iter()
+            .find(|(unit, _)| seconds.is_multiple_of(*unit))
+        {
             Some((unit, name)) => write!(f, "{}{name}", seconds / unit),
             None => write!(f, "{seconds}s"),
         }
