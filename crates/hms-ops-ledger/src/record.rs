@@ -36,7 +36,7 @@ impl<'a> Record<'a> {
         let rest = &mut rest;
         match tag {
             ENTRIES => entries(rest).map(Self::Entries),
-            LEASE => number(rest).map(Self::Lease),
+            LEASE => count(rest).map(Self::Lease),
             SNAPSHOT => Snapshot::decode(rest).map(Self::Snapshot),
             _ => None,
         }
@@ -85,8 +85,8 @@ pub(crate) struct Snapshot<'a> {
 impl<'a> Snapshot<'a> {
     fn decode(rest: &mut &'a [u8]) -> Option<Self> {
         let at = Timestamp::from_millis(number(rest)?.cast_signed());
-        let (floor, epoch, seq, hash) = (number(rest)?, number(rest)?, number(rest)?, hash(rest)?);
-        let claims = usize::try_from(number(rest)?).ok()?.checked_mul(size_of::<Claim>())?;
+        let (floor, epoch, seq, hash) = (count(rest)?, count(rest)?, count(rest)?, hash(rest)?);
+        let claims = usize::try_from(count(rest)?).ok()?.checked_mul(size_of::<Claim>())?;
         let (claims, history) = rest.split_at_checked(claims)?;
         let (claims, _) = claims.as_chunks();
         Some(Self { at, floor, epoch, seq: Seq(seq), hash, claims, history })
@@ -146,12 +146,12 @@ pub(crate) fn json_of(entry: &Entry) -> Vec<u8> {
 }
 
 fn entries<'a>(rest: &mut &'a [u8]) -> Option<Vec<Stored<'a>>> {
-    let (epoch, first, mut previous) = (number(rest)?, number(rest)?, hash(rest)?);
+    let (epoch, first, mut previous) = (count(rest)?, count(rest)?, hash(rest)?);
     let mut entries = Vec::new();
     while !rest.is_empty() {
         let hash = hash(rest)?;
-        let len = usize::try_from(number(rest)?).ok()?;
-        let seq = Seq(first.checked_add(entries.len() as u64)?);
+        let len = usize::try_from(count(rest)?).ok()?;
+        let seq = Seq(first + entries.len() as u64);
         let json;
         (json, *rest) = rest.split_at_checked(len)?;
         entries.push(Stored { seq, epoch, previous, hash, json });
@@ -166,8 +166,62 @@ fn number(rest: &mut &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(*number))
 }
 
+/// A number that counting on from it cannot make overflow.
+fn count(rest: &mut &[u8]) -> Option<u64> {
+    number(rest).filter(|number| *number <= i64::MAX as u64)
+}
+
 fn hash<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
     let hash;
     (hash, *rest) = rest.split_at_checked(HASH)?;
     std::str::from_utf8(hash).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of each kind.
+    fn records() -> [Vec<u8>; 3] {
+        let hash = "0".repeat(HASH);
+        let mut entries = begin_entries(1, Seq(7), &hash);
+        push_entry(&mut entries, &hash, b"{}");
+        push_entry(&mut entries, &hash, b"[1, 2]");
+        let claims = [claim_of("run/x"), claim_of("shift/y")];
+        let (place, head) = ((Timestamp::from_millis(-5), 3), (1, Seq(6), &*hash));
+        let snapshot = snapshot(place, head, claims.iter(), &History::default());
+        [entries, lease(4, "me"), snapshot]
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let [written, lease, snapshot] = records();
+        let Some(Record::Entries(entries)) = Record::decode(&written) else { panic!() };
+        let json: Vec<_> = entries.iter().map(|entry| (entry.seq, entry.json)).collect();
+        assert_eq!(json, [(Seq(7), &b"{}"[..]), (Seq(8), b"[1, 2]")]);
+        assert!(matches!(Record::decode(&lease), Some(Record::Lease(4))));
+        let Some(Record::Snapshot(snapshot)) = Record::decode(&snapshot) else { panic!() };
+        assert_eq!((snapshot.at, snapshot.floor), (Timestamp::from_millis(-5), 3));
+        assert_eq!((snapshot.epoch, snapshot.seq), (1, Seq(6)));
+        assert!(snapshot.claims().eq([claim_of("run/x"), claim_of("shift/y")]));
+        assert_eq!(snapshot.history().unwrap(), History::default());
+    }
+
+    #[test]
+    fn whatever_the_bytes_are_they_are_read_or_refused() {
+        for record in records() {
+            for len in 0..record.len() {
+                Record::decode(&record[..len]);
+            }
+            for at in 0..record.len() {
+                for byte in [0, 0x7f, 0x80, 0xff] {
+                    let mut record = record.clone();
+                    record[at..].iter_mut().take(8).for_each(|b| *b = byte);
+                    if let Some(Record::Entries(entries)) = Record::decode(&record) {
+                        assert!(entries.iter().all(|entry| entry.read().is_err()));
+                    }
+                }
+            }
+        }
+    }
 }
