@@ -53,6 +53,33 @@ async fn a_metric_that_breaks_its_budget_fires_and_resolves_without_any_other_se
 }
 
 #[tokio::test]
+async fn an_slo_pages_when_its_error_budget_is_spent_too_fast() {
+    // No ladder of buckets has an edge at 321 ms.
+    let slo = Slo::new("disaster-claims").latency("claims.latency_ms", 321.0).objective("99.999");
+    let ops = Ops::builder().service("claims").registry(Registry::new()).slo(slo.build().unwrap());
+    let ops = ops.start().await.unwrap();
+    let latency = ops.metric("claims.latency_ms");
+    until(async || {
+        latency.record(322.0);
+        ops.alerts().iter().any(|alert| {
+            assert_eq!(alert.name, "disaster-claims");
+            alert.labels.get("severity") == Some("page") && alert.state.is_active()
+        })
+    })
+    .await;
+    let page = ops.alerts().remove(0);
+    assert_eq!((page.value.map(f64::round), page.threshold), (Some(100_000.0), Some(14.4)));
+    ops.shutdown(SECOND).await.unwrap();
+}
+
+#[tokio::test]
+async fn two_slos_of_one_name_are_refused() {
+    let slo = || Slo::new("up").availability("up").objective("99.9").build().unwrap();
+    let twice = Ops::builder().registry(Registry::new()).slo(slo()).slo(slo()).start().await;
+    assert_eq!(twice.unwrap_err().to_string(), "an SLO is called up, and so is another alert");
+}
+
+#[tokio::test]
 async fn two_engines_live_in_one_process_and_share_nothing() {
     let start = async |service: &str| {
         let ops = Ops::builder().service(service).registry(Registry::new());

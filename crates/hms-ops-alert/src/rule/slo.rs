@@ -239,14 +239,19 @@ impl SloRule {
 
     fn judge(&self, severity: Severity, budget: &Budget) -> Verdict {
         let mut worst: Option<Burn> = None;
-        let mut unseen = true;
+        let (mut idle, mut unseen) = (true, false);
         for alert in self.alerts.iter().filter(|(alert, ..)| alert.severity == severity) {
             let burn = self.burn(budget, alert);
-            // What the long window has found may go on, unseen, while nothing happens.
-            unseen &= burn.long.total == 0 || (burn.significant && burn.short.total == 0);
-            let rank = |burn: &Burn| {
-                let lesser = burn.long.burn.unwrap_or(0.0).min(burn.short.burn.unwrap_or(0.0));
-                (burn.broken, lesser / burn.threshold)
+            idle &= burn.long.total == 0;
+            // What the long window has found may go on, while nothing happens that would show it.
+            unseen |= burn.significant && burn.short.total == 0;
+            // Of those that are broken the fastest is told, of the others the one that comes closest.
+            let rank = |burn: &Burn| match burn.broken {
+                true => (true, burn.threshold),
+                false => {
+                    let [long, short] = [&burn.long, &burn.short].map(|w| w.burn.unwrap_or(0.0));
+                    (false, long.min(short) / burn.threshold)
+                }
             };
             if worst.as_ref().is_none_or(|worst| rank(&burn) > rank(worst)) {
                 worst = Some(burn);
@@ -254,29 +259,24 @@ impl SloRule {
         }
         let (_, bad) = self.bad_of(budget.period.sums());
         let labels = budget.labels[severity as usize].clone();
-        let Some(worst) = worst.filter(|_| !unseen) else {
+        let Some(worst) = worst.filter(|worst| !idle && (worst.broken || !unseen)) else {
             let summary = "no events in the windows of the SLO".to_owned();
-            return Verdict {
-                labels,
-                condition: Condition::Idle,
-                value: None,
-                threshold: None,
-                summary,
-            };
+            let condition = Condition::Idle;
+            return Verdict { labels, condition, value: None, threshold: None, summary };
         };
         let condition = if worst.broken { Condition::Breach } else { Condition::Ok };
         let mut summary = String::with_capacity(128);
         let burn = |window: &BurnWindow| window.burn.unwrap_or(0.0);
         let written = write!(
             summary,
-            "burn rate over {} is {:.1}, over {} {:.1}, limit {}; {bad} bad in the period, {:.1} % of \
+            "burn rate over {} is {}, over {} {}, limit {}; {bad} bad in the period, {} % of \
              the budget left",
             Spoken(worst.long.length),
-            burn(&worst.long),
+            Tenths(burn(&worst.long)),
             Spoken(worst.short.length),
-            burn(&worst.short),
+            Tenths(burn(&worst.short)),
             worst.threshold,
-            self.budget_left(budget) * 100.0,
+            Tenths(self.budget_left(budget) * 100.0),
         );
         written.expect("a String takes every write");
         Verdict {
@@ -576,6 +576,17 @@ impl std::fmt::Display for Spoken {
             Some((unit, name)) => write!(f, "{}{name}", seconds / unit),
             None => write!(f, "{seconds}s"),
         }
+    }
+}
+
+/// A number with one digit after the point; several times faster than `{:.1}`, which tries to be exact.
+struct Tenths(f64);
+
+impl std::fmt::Display for Tenths {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tenths = (self.0 * 10.0).round() as i64;
+        let (sign, tenths) = (if tenths < 0 { "-" } else { "" }, tenths.unsigned_abs());
+        write!(f, "{sign}{}.{}", tenths / 10, tenths % 10)
     }
 }
 

@@ -4,8 +4,8 @@
 const SIGNIFICANCE: f64 = 0.01;
 /// The value that a normal distribution exceeds with that probability.
 const QUANTILE: f64 = 2.326_347_874;
-/// Up to this mean the distribution is summed up; `exp` of its negative is not yet zero.
-const SUMMED_UP_TO: f64 = 700.0;
+/// Up to this mean the distribution is summed up; above it, that would take longer than a tick may.
+const SUMMED_UP_TO: f64 = 50.0;
 
 /// Whether `bad` or more events would be an accident of less than 1 %, if `expected` came on average.
 ///
