@@ -2,10 +2,11 @@
 //!
 //! Scalars stay text: what one means depends on the key that it stands at.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 
 pub mod fields;
 
@@ -15,6 +16,12 @@ const MAX_DEPTH: usize = 64;
 const MAX_NODES: usize = 1_000_000;
 /// Keys of one mapping, each of which is compared with those before it.
 const MAX_KEYS: usize = 1_000;
+/// What the parser says of a quoted text whose further lines do not stand deep enough.
+const OUTDENTED: &str = "invalid indentation in quoted scalar";
+/// Bytes that are read again because of that, all in all.
+const MAX_REPAIRED: usize = 64 << 20;
+/// How deep such lines are moved.
+const MAX_COLUMN: usize = 1_000;
 /// The key whose mappings are merged into the one it stands in.
 const MERGE: &str = "<<";
 
@@ -65,12 +72,69 @@ pub struct Fault {
 ///
 /// [`Fault`] when the text is no YAML, has a second document, a key twice, or is too large.
 pub fn parse(text: &str) -> Result<Node, Fault> {
+    let mut text = Cow::Borrowed(text);
+    let mut repaired = 0;
+    loop {
+        let error = match read(&text) {
+            Ok(node) => return Ok(node),
+            Err(Refused::Fault(fault)) => return Err(fault),
+            Err(Refused::Syntax(error)) => error,
+        };
+        repaired += text.len();
+        let is_repairable = error.info() == OUTDENTED && repaired <= MAX_REPAIRED;
+        match Some(error.marker()).filter(|_| is_repairable).and_then(|at| indented(&text, at)) {
+            Some(better) => text = Cow::Owned(better),
+            None => return Err(malformed(&error)),
+        }
+    }
+}
+
+enum Refused {
+    Syntax(ScanError),
+    Fault(Fault),
+}
+
+fn read(text: &str) -> Result<Node, Refused> {
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| malformed(&error))?;
-        builder.take(event, span)?;
+        let (event, span) = event.map_err(Refused::Syntax)?;
+        builder.take(event, span).map_err(Refused::Fault)?;
     }
     Ok(builder.root.unwrap_or(Node { line: 1, value: Value::Null }))
+}
+
+/// The text with more space before the further lines of the quoted text that begins at `at`.
+///
+/// YAML wants them deeper than what they belong to. `libyaml`, and with it Prometheus, does not, and
+/// people write series that way. The space means nothing: lines are folded.
+fn indented(text: &str, at: &Marker) -> Option<String> {
+    let line: usize = text.split_inclusive('\n').take(at.line() - 1).map(str::len).sum();
+    let (start, quote) = text[line..].char_indices().nth(at.col())?;
+    let (start, margin) = (line + start, " ".repeat(at.col().min(MAX_COLUMN) + 1));
+    if !matches!(quote, '"' | '\'') {
+        return None;
+    }
+    let (before, quoted) = text.split_at(start + 1);
+    let mut better = before.to_owned();
+    let mut chars = quoted.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        better.push(c);
+        match c {
+            '\n' => better.push_str(&margin),
+            '\\' if quote == '"' => {
+                better.extend(chars.next_if(|(_, c)| *c != '\n').map(|(_, c)| c))
+            }
+            c if c == quote => match chars.next_if(|(_, c)| *c == quote && quote == '\'') {
+                Some((_, c)) => better.push(c),
+                None => return Some(better + &quoted[at + 1..]),
+            },
+            _ => {}
+        }
+        if better.len() > 2 * text.len() + MAX_COLUMN {
+            return None;
+        }
+    }
+    None
 }
 
 /// What is begun and not yet ended.
@@ -283,6 +347,18 @@ mod tests {
         assert_eq!(fault("? [a]\n: 1\n"), "1: a key must be text");
         assert!(fault("a: [1\nb: 2\n").contains(": not YAML: "));
         assert_eq!(fault("a: *b\n").split(':').next(), Some("1"));
+    }
+
+    #[test]
+    fn further_lines_of_a_quoted_text_may_stand_less_deep_than_it() {
+        let text = "a:\n  - b: 'x{\n    y=\"1\",\n  z}''s'\n    c: 1\n  - d: \"e \\\"\n\n f\\\n g\"\nh: i\n";
+        assert_eq!(
+            shown(&parse(text).unwrap()),
+            "{a=[{b=x{ y=\"1\", z}'s@2 c=1@5}@2 {d=e \"\nfg@6}@6]@2 h=i@10}@1"
+        );
+        assert!(parse("a:\n  - b: 'x\nc").is_err());
+        let wide = format!("{}a:\n  b: 'x\n{}'\n", " ".repeat(3000), "\n".repeat(3000));
+        assert!(parse(&wide).is_err());
     }
 
     #[test]
