@@ -16,6 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use hms_ops::Ops;
 use hms_ops::collect::scrape::Target;
+use hms_ops::core::ledger::Seq;
 use hms_ops::core::registry::Registry;
 use hms_ops::core::runbook::Registration;
 use hms_ops::mesh::{Router, Serving};
@@ -38,6 +39,7 @@ pub(crate) mod setting;
 pub(crate) mod timeline;
 pub(crate) mod users;
 
+use follower::Follower;
 use history::History;
 use processes::Process;
 use setting::{CLUSTERS, METRIC, POLICY, RATE, RUNBOOK, SERVICE, Setting, USERS};
@@ -55,6 +57,8 @@ pub(crate) struct Lab {
     pub(crate) clusters: Vec<Cluster>,
     pub(crate) router: Router,
     pub(crate) ops: Ops,
+    /// The last entry that was in the ledger when the engine had started.
+    began: Seq,
     pub(crate) history: History,
     page: SocketAddr,
     serving: Serving,
@@ -122,13 +126,19 @@ impl Lab {
             engine = engine.target(target.interval(setting.scrape));
         }
         let ops = engine.start().await?;
+        let began = ops.ledger().history().await?.seq;
         let page = ops.dashboard_address().context("the engine serves no page")?;
 
         for cluster in &mut clusters {
             cluster.process.tell(&format!("http://{page}")).await?;
         }
         let users = Users::start(serving.address())?;
-        Ok(Self { setting, clusters, router, ops, history, page, serving, users })
+        Ok(Self { setting, clusters, router, ops, began, history, page, serving, users })
+    }
+
+    /// What the ledger gets while this lab runs; the folder may have that of earlier ones.
+    pub(crate) fn follow(&self) -> Follower {
+        Follower::after(self.began, self.ops.ledger().clone())
     }
 
     /// Where the page is, with a slash at the end.

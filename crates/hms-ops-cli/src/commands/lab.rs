@@ -12,7 +12,6 @@ use crate::args::LabArgs;
 use crate::failure::{self, FAILED};
 use crate::lab::drill::{self, Seen, TraceSeen};
 use crate::lab::figures::{Figure, figures};
-use crate::lab::follower::Follower;
 use crate::lab::history::History;
 use crate::lab::judge::Step;
 use crate::lab::setting::{FAULT_MS, METRIC, RATE, RUNBOOK, SERVICE, Setting, USERS};
@@ -42,7 +41,7 @@ pub(crate) async fn run(args: &LabArgs) -> Result<ExitCode> {
 /// Shows the timeline until somebody ends it.
 async fn play(lab: Lab, args: &LabArgs, ended: impl Future<Output = ()>) -> Result<ExitCode> {
     let paint = Paint::of(&io::stdout());
-    let mut follower = Follower::new(lab.ops.ledger().clone());
+    let mut follower = lab.follow();
     let shown = async {
         if args.json {
             print(&started(&lab).to_string())?;

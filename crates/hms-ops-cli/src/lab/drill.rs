@@ -20,7 +20,6 @@ use tokio::time::{sleep, timeout};
 
 use super::Lab;
 use super::figures::crossing;
-use super::follower::Follower;
 use super::judge::{Step, Story};
 use super::setting::{CLUSTERS, FAULT_MS, METRIC, SERVICE};
 use crate::get::{get_ok, wait_for_event};
@@ -59,7 +58,7 @@ pub(crate) struct TraceSeen {
 /// Drills; `show` is told when the fault is injected, and every entry of the ledger after it.
 pub(crate) async fn run(lab: &Lab, mut show: impl FnMut(Timestamp, &Recorded)) -> Result<Seen> {
     wait_until_ready(lab).await?;
-    let mut follower = Follower::new(lab.ops.ledger().clone());
+    let mut follower = lab.follow();
     let mut story = Story::of(METRIC);
     let mut problems = Vec::new();
 

@@ -15,9 +15,9 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Begins with the first entry.
-    pub(crate) fn new(ledger: Arc<dyn Ledger>) -> Self {
-        Self { ledger, read_to: Seq(0) }
+    /// Begins with the entry after `known`.
+    pub(crate) fn after(known: Seq, ledger: Arc<dyn Ledger>) -> Self {
+        Self { ledger, read_to: known }
     }
 
     /// Waits for more entries; there is at least one.
