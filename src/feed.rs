@@ -97,7 +97,17 @@ impl Feed {
                 let place = (rule, input);
                 inputs.push(match wanted {
                     RuleInput::Events { metric, matchers } => {
-                        self.events(place, metric, matchers, at, store, late.as_mut()).await
+                        let pair = Pair::Events { metric, matchers };
+                        self.events(place, pair, at, store, late.as_mut()).await
+                    }
+                    RuleInput::Counts {
+                        total,
+                        part,
+                        kind: CountKind::Bucket { metric, edge },
+                        ..
+                    } => {
+                        let pair = Pair::Bucket { total, part, metric, edge: *edge };
+                        self.events(place, pair, at, store, late.as_mut()).await
                     }
                     RuleInput::Counts { total, part, kind, .. } => {
                         self.counts(place, (total, part, kind), at, store, late.as_mut()).await
@@ -113,17 +123,17 @@ impl Feed {
     async fn events(
         &mut self,
         place: (usize, usize),
-        metric: &str,
-        matchers: &[Matcher],
+        pair: Pair<'_>,
         at: Timestamp,
         store: &dyn Store,
         late: Pin<&mut Sleep>,
     ) -> InputData {
         let (intervals, patience) = (&self.intervals, self.patience);
+        let known_until = self.counts.get(&place).and_then(|counts| counts.known_until);
         let sources = self.events.entry(place).or_default();
         let read = tokio::select! {
             biased;
-            read = reports(metric, matchers, TimeRange::last(LOOK_BACK, at), store) => read,
+            read = reports(pair, TimeRange::last(LOOK_BACK, at), store) => read,
             () = late => {
                 let reason = format!("no answer within {patience:?}");
                 Err(StoreError::Backend(reason.into()))
@@ -131,15 +141,17 @@ impl Feed {
         };
         let mut fresh: BTreeMap<Labels, Vec<_>> = BTreeMap::new();
         match read {
-            Ok(read) => {
+            Ok(Err(unusable)) => return InputData::Unusable(unusable),
+            Ok(Ok(read)) => {
                 for (labels, (counts, sums)) in read {
                     let Some(newest) = newest(&counts, &sums) else { continue };
-                    let Some(source) = sources.get_mut(&labels) else {
+                    let source = sources.entry(labels.clone()).or_insert_with(|| {
                         // A first report says how much there was before, not what happened since.
+                        let known = known_until.and_then(|known| last_by(known, &counts, &sums));
+                        let newest = known.unwrap_or_else(|| newest.clone());
                         let interval = configured(intervals, &labels).unwrap_or(USUAL_INTERVAL);
-                        sources.insert(labels, Source { newest, interval });
-                        continue;
-                    };
+                        Source { newest, interval }
+                    });
                     let since = |samples: Vec<Sample>, last: &Sample| -> Vec<Sample> {
                         let later = samples.into_iter().filter(|sample| sample.at > last.at);
                         [last.clone()].into_iter().chain(later).collect()
@@ -152,7 +164,7 @@ impl Feed {
                 }
             }
             // Without a store no source reports; the rule will say so when it has lasted.
-            Err(error) => tracing::error!(metric, %error, "events could not be read"),
+            Err(error) => tracing::error!(?pair, %error, "events could not be read"),
         }
         sources.retain(|_, source| at.since(source.newest.0.at) < FORGET);
         let batches = sources.iter().map(|(labels, source)| EventBatch {
@@ -176,7 +188,7 @@ impl Feed {
         let known_until = *counts.known_until.get_or_insert(at);
         let read = tokio::select! {
             biased;
-            read = counted(total, part, kind, TimeRange::last(LOOK_BACK, at), store) => read,
+            read = counted(total, part, TimeRange::last(LOOK_BACK, at), store) => read,
             () = late => {
                 let reason = format!("no answer within {patience:?}");
                 Err(StoreError::Backend(reason.into()))
@@ -184,7 +196,7 @@ impl Feed {
         };
         let mut fresh: BTreeMap<Labels, Vec<EventDelta>> = BTreeMap::new();
         match read {
-            Ok(Ok(read)) => {
+            Ok(read) => {
                 for (key, series) in read {
                     let Some((labels, _)) = series.iter().flatten().next() else { continue };
                     let interval = configured(&self.intervals, labels).unwrap_or(USUAL_INTERVAL);
@@ -194,7 +206,6 @@ impl Feed {
                     fresh.insert(key, source.take(&series, kind, known_until, until));
                 }
             }
-            Ok(Err(unusable)) => return InputData::Unusable(unusable),
             // Without a store no source reports; the rule will say so when it has lasted.
             Err(error) => tracing::error!(%error, "the counts of an SLO could not be read"),
         }
@@ -332,17 +343,16 @@ fn both_until(series: &Sides, interval: Duration) -> Option<Timestamp> {
     newest.filter(|newest| latest.since(*newest) <= interval * 2).min()
 }
 
-/// The series of a [`RuleInput::Counts`] by source, or why they cannot be what it wants.
+/// The series of a [`RuleInput::Counts`] by source.
 ///
 /// A source is what all labels name but those that tell the sides apart. `part` is read second: of what
 /// was stored together with a sample of `total`, it then misses nothing.
 async fn counted(
     total: &[Matcher],
     part: &[Matcher],
-    kind: &CountKind,
     range: TimeRange,
     store: &dyn Store,
-) -> Result<Result<BTreeMap<Labels, Sides>, String>, StoreError> {
+) -> Result<BTreeMap<Labels, Sides>, StoreError> {
     let apart: Vec<_> = [NAME, "le"].into_iter().chain(part.iter().map(Matcher::name)).collect();
     let apart: Vec<_> = apart.into_iter().filter(|name| *name != SERVICE).collect();
     let mut sources: BTreeMap<Labels, Sides> = BTreeMap::new();
@@ -355,19 +365,7 @@ async fn counted(
             source[side].push((labels, samples));
         }
     }
-    if let CountKind::Bucket { metric, edge } = kind
-        && sources.values().any(|[total, part]| !total.is_empty() && part.is_empty())
-    {
-        let bucket = Matcher::metric(&format!("{metric}_bucket"));
-        let all: Vec<_> = [bucket].into_iter().chain(total[1..].iter().cloned()).collect();
-        let buckets = store.series(&all, range).await?;
-        if let Err(refused) = exact_edge(&buckets, metric, *edge) {
-            return Ok(Err(refused.to_string()));
-        }
-        // One source has buckets while another has none; or they came between the two reads.
-        sources.retain(|_, [total, part]| total.is_empty() || !part.is_empty());
-    }
-    Ok(Ok(sources))
+    Ok(sources)
 }
 
 /// The numbers that a query evaluates to, or why there are none.
@@ -382,6 +380,11 @@ async fn answer(
     let answer = timeout(patience, queries.instant(query, at, &options)).await;
     let values = answer.unwrap_or(Err(late)).map_err(|error| error.to_string())?.into_values();
     Ok(values.into_iter().filter_map(|(l, v)| Some((l, v.as_float()?))).collect())
+}
+
+/// The newest report that has both and is not after `until`.
+fn last_by(until: Timestamp, counts: &[Sample], sums: &[Sample]) -> Option<(Sample, Sample)> {
+    newest(&counts[..counts.partition_point(|sample| sample.at <= until)], sums)
 }
 
 /// The newest report that has both count and sum, and is not the end of the series.
@@ -401,24 +404,46 @@ fn configured(intervals: &[(Labels, Duration)], source: &Labels) -> Option<Durat
 
 type Reports = BTreeMap<Labels, (Vec<Sample>, Vec<Sample>)>;
 
-/// The `_count` and `_sum` samples of a metric, by source: the labels without the name.
+/// Two series of each source, of which only reports that have both count.
+#[derive(Clone, Copy, Debug)]
+enum Pair<'a> {
+    /// The `_count` and the `_sum` of a metric.
+    Events { metric: &'a str, matchers: &'a [Matcher] },
+    /// The `_count` and the bucket at an edge.
+    Bucket { total: &'a [Matcher], part: &'a [Matcher], metric: &'a str, edge: f64 },
+}
+
+/// The samples of a pair by source, the labels without name and `le`; or why there is no such pair.
 async fn reports(
-    metric: &str,
-    matchers: &[Matcher],
+    pair: Pair<'_>,
     range: TimeRange,
     store: &dyn Store,
-) -> Result<Reports, StoreError> {
-    let name = stored_name(metric);
+) -> Result<Result<Reports, String>, StoreError> {
+    let sides = match pair {
+        Pair::Events { metric, matchers } => ["_count", "_sum"].map(|suffix| {
+            let named = Matcher::equal(NAME, &format!("{}{suffix}", stored_name(metric)));
+            matchers.iter().cloned().chain([named]).collect()
+        }),
+        Pair::Bucket { total, part, .. } => [total.to_vec(), part.to_vec()],
+    };
     let mut read = Reports::new();
-    for suffix in ["_count", "_sum"] {
-        let named = Matcher::equal(NAME, &format!("{name}{suffix}"));
-        let all: Vec<_> = matchers.iter().cloned().chain([named]).collect();
-        for (labels, samples) in store.collect(&all, range).await? {
-            let (counts, sums) = read.entry(labels.without(&[NAME])).or_default();
-            if suffix == "_count" { *counts = samples } else { *sums = samples }
+    for (side, matchers) in sides.iter().enumerate() {
+        for (labels, samples) in store.collect(matchers, range).await? {
+            let (counts, sums) = read.entry(labels.without(&[NAME, "le"])).or_default();
+            if side == 0 { *counts = samples } else { *sums = samples }
         }
     }
-    Ok(read)
+    if let Pair::Bucket { total, metric, edge, .. } = pair
+        && read.values().any(|(counts, sums)| !counts.is_empty() && sums.is_empty())
+    {
+        let bucket = Matcher::metric(&format!("{metric}_bucket"));
+        let named = |matcher: &&Matcher| matcher.name() != NAME;
+        let all: Vec<_> = total.iter().filter(named).cloned().chain([bucket]).collect();
+        if let Err(refused) = exact_edge(&store.series(&all, range).await?, metric, edge) {
+            return Ok(Err(refused.to_string()));
+        }
+    }
+    Ok(Ok(read))
 }
 
 #[cfg(test)]
@@ -441,7 +466,15 @@ mod tests {
 
     async fn batches(feed: &mut Feed, store: &MemoryStore, now: i64) -> Vec<EventBatch> {
         let late = std::pin::pin!(sleep(PATIENCE));
-        let input = feed.events((0, 0), "latency.ms", &[], at(now), store, late).await;
+        let input = feed
+            .events(
+                (0, 0),
+                Pair::Events { metric: "latency.ms", matchers: &[] },
+                at(now),
+                store,
+                late,
+            )
+            .await;
         match input {
             InputData::Events(batches) => batches,
             other => panic!("{other:?}"),
@@ -599,9 +632,15 @@ mod tests {
             |name: &str, le: &str| Labels::metric(name).with("cluster", "a").with("le", le);
         store.append_one(&series("work_ms_count", ""), at(0), 10.0).await.unwrap();
         store.append_one(&series("work_ms_bucket", "300"), at(0), 10.0).await.unwrap();
-        let kind = |edge| CountKind::Bucket { metric: "work_ms".into(), edge };
-        let pair = ("work_ms_count", r#"work_ms_bucket{le="250"}"#);
-        match counts(&mut feed, &store, pair, kind(250.0), 0).await {
+        let mut read = async |edge: f64, now| {
+            let selector = |text: &str| text.parse::<Selector>().unwrap().matchers().to_vec();
+            let total = selector("work_ms_count");
+            let part = selector(&format!("work_ms_bucket{{le=\"{edge}\"}}"));
+            let pair = Pair::Bucket { total: &total, part: &part, metric: "work_ms", edge };
+            let late = std::pin::pin!(sleep(PATIENCE));
+            feed.events((edge as usize, 0), pair, at(now), &store, late).await
+        };
+        match read(250.0, 0).await {
             InputData::Unusable(why) => {
                 assert!(why.starts_with(
                     r#"work_ms of {cluster="a"} has no bucket edge at 250, only at 300"#
@@ -609,9 +648,15 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
-        let pair = ("work_ms_count", r#"work_ms_bucket{le="300"}"#);
-        let read = counts(&mut feed, &store, pair, kind(300.0), 0).await;
-        assert!(matches!(read, InputData::Events(batches) if batches.len() == 1));
+        assert!(matches!(read(300.0, 0).await, InputData::Events(batches) if batches.len() == 1));
+        // What the count had before the edge was there is not bad.
+        store.append_one(&series("work_ms_count", ""), at(1), 90.0).await.unwrap();
+        store.append_one(&series("work_ms_count", ""), at(2), 95.0).await.unwrap();
+        store.append_one(&series("work_ms_bucket", "400"), at(2), 94.0).await.unwrap();
+        match read(400.0, 2).await {
+            InputData::Events(batches) => assert_eq!(batches[0].deltas, []),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Answers `quick` at once, and nothing else ever.

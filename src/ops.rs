@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hms_ops_alert::rule::{SloStatus, SloView};
 use hms_ops_alert::{Engine, Outbox, Slo};
 use hms_ops_collect::scrape::{ActiveTarget, DroppedTarget, Scraper, Target, TargetStatus};
 use hms_ops_promql::EngineOptions;
@@ -70,6 +71,7 @@ pub struct Ops {
     admin: Admin,
     spans: spans::Collecting,
     alerts: watch::Receiver<Vec<AlertStatus>>,
+    slos: Vec<SloView>,
     metrics_address: Option<SocketAddr>,
     /// Somebody wants the program to end.
     asked: watch::Sender<bool>,
@@ -190,8 +192,9 @@ impl Ops {
         for (metric, budget, service) in &builder.budgets {
             ticker.add_budget(metric, *budget, service.as_ref()).await;
         }
+        let mut slos = Vec::new();
         for slo in builder.slos {
-            ticker.add_slo(slo).await;
+            slos.push(ticker.add_slo(slo).await);
         }
 
         let span_service = builder.service.as_ref().map(Service::as_str);
@@ -260,6 +263,7 @@ impl Ops {
             admin,
             spans: collecting,
             alerts: alerts_seen,
+            slos,
             metrics_address,
             asked,
             stop,
@@ -326,6 +330,12 @@ impl Ops {
     /// Every alert as it stood at the last tick.
     pub fn alerts(&self) -> Vec<AlertStatus> {
         self.alerts.borrow().clone()
+    }
+
+    /// What became of every error budget: how much is left, how fast it is spent, and when it will be
+    /// gone.
+    pub fn slos(&self) -> Vec<SloStatus> {
+        self.slos.iter().flat_map(SloView::status).collect()
     }
 
     /// What a person may do.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hms_ops_alert::rule::SloView;
 use hms_ops_alert::slo::Sli;
 use hms_ops_alert::{BudgetRule, Engine, Outbox, Slo, SloRule, Tick};
 use hms_ops_collect::registry::RegistrySampler;
@@ -36,7 +37,7 @@ const STORE_PATIENCE: Duration = Duration::from_millis(500);
 /// How far back windows are filled at the start.
 const WARM_UP: Duration = Duration::from_secs(600);
 /// How much of a long history is read at once.
-const PIECE: Duration = Duration::from_secs(86_400);
+const PIECE: Duration = Duration::from_secs(6 * 3600);
 
 fn rule_of(metric: &str, budget: Budget, service: Option<&Service>) -> BudgetRule {
     let rule = BudgetRule::new(metric, budget);
@@ -68,7 +69,7 @@ pub(crate) async fn warm_up(
             }
             RuleInput::Counts { total, part, history, .. } => {
                 let warmed =
-                    warm_up_counts(engine, (place, input), [total, part], *history, store, at)
+                    warm_up_counts(engine, (place, input), [part, total], *history, store, at)
                         .await;
                 if warmed.is_ok() {
                     feed.known_until((place, input), at);
@@ -225,7 +226,7 @@ impl Ticker {
     }
 
     /// Adds the rule of an SLO. A latency in this process gets the exact edge that the SLO needs.
-    pub(crate) async fn add_slo(&mut self, slo: Slo) {
+    pub(crate) async fn add_slo(&mut self, slo: Slo) -> SloView {
         for warning in slo.warnings() {
             tracing::warn!(slo = slo.name(), "{warning}");
         }
@@ -235,7 +236,10 @@ impl Ticker {
         {
             self.registry.declare_edge(metric, *limit);
         }
-        self.add_rule(Box::new(SloRule::new(slo))).await;
+        let rule = SloRule::new(slo);
+        let view = rule.view();
+        self.add_rule(Box::new(rule)).await;
+        view
     }
 
     /// Ticks until told to stop. A tick that comes too late is skipped and counted.

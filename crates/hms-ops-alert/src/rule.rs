@@ -6,4 +6,4 @@ pub mod prometheus;
 mod slo;
 
 pub use budget::BudgetRule;
-pub use slo::{Burn, BurnWindow, SEVERITY, SloRule, SloStatus};
+pub use slo::{Burn, BurnWindow, SEVERITY, SloRule, SloStatus, SloView};

@@ -26,7 +26,7 @@ pub trait AlertRule: fmt::Debug + Send + 'static {
     /// Fills the windows from stored history, before the first tick. Called once for each
     /// [`RuleInput::Events`], with the `_count` and `_sum` series of that input, and for each
     /// [`RuleInput::Counts`] as often as its history has pieces, the oldest first: with the series of
-    /// `total`, and then with those of `part`, where one that is both comes again.
+    /// `part`, and then with those of `total`, where one that is both comes again.
     ///
     /// # Errors
     ///

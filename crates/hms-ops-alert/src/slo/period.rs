@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hms_ops_core::time::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::ring::Ring;
 
@@ -27,7 +27,7 @@ const WEEK_MS: i64 = 7 * 86_400_000;
 #[serde(rename_all = "snake_case")]
 pub enum Period {
     /// The time of this length that ends now.
-    Rolling(Duration),
+    Rolling(#[serde(serialize_with = "as_seconds")] Duration),
     /// From Monday on.
     Week,
     /// From the first of the month on.
@@ -72,6 +72,11 @@ impl Period {
             Self::Month => self.start(self.start(at) + 31 * DAY).max(at + Duration::from_millis(1)),
         }
     }
+}
+
+/// Writes a length of time as whole seconds.
+pub(crate) fn as_seconds<S: Serializer>(length: &Duration, into: S) -> Result<S::Ok, S::Error> {
+    into.serialize_u64(length.as_secs())
 }
 
 /// What happened in the period so far.
