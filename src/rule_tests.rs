@@ -6,8 +6,10 @@
 //!
 //! Source: the Prometheus documentation, "Unit testing for rules".
 
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
@@ -57,18 +59,29 @@ pub struct Failure {
 /// [`RuleFileError`] when the file or one of its rule files cannot be used.
 pub fn run(path: impl AsRef<Path>) -> Result<Report, RuleFileError> {
     let (file, warnings) = file::TestFile::read(path.as_ref())?;
-    let mut report = Report {
-        tests: file.tests.len(),
-        file: file.name.clone(),
-        checks: 0,
-        failures: vec![],
-        warnings,
+    // The tests know nothing of each other: as many at once as there are processors.
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let i = next.fetch_add(1, Relaxed);
+            let Some(test) = file.tests.get(i) else { return done };
+            done.push((i, block_on(run::run(&file, test))));
+        }
     };
-    for test in &file.tests {
-        report.checks += test.alerts.len() + test.queries.len();
-        report.failures.extend(block_on(run::run(&file, test)));
-    }
-    Ok(report)
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get).min(file.tests.len());
+    let mut done = thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
+        let joined = workers.into_iter().map(|worker| match worker.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        joined.flatten().collect::<Vec<_>>()
+    });
+    done.sort_by_key(|(i, _)| *i);
+    let checks = file.tests.iter().map(|test| test.alerts.len() + test.queries.len()).sum();
+    let failures = done.into_iter().flat_map(|(_, failures)| failures).collect();
+    Ok(Report { tests: file.tests.len(), file: file.name, checks, failures, warnings })
 }
 
 /// Waits for what needs no runtime: the store is in memory, and queries are evaluated in place.

@@ -21,6 +21,8 @@ const MAX_EVALUATIONS: u128 = 1_000_000;
 pub(super) struct TestFile {
     pub(super) name: String,
     pub(super) every: Duration,
+    /// Whether numbers may differ in their last bit.
+    pub(super) is_fuzzy: bool,
     /// In the order of evaluation.
     pub(super) groups: Vec<Group>,
     pub(super) tests: Vec<Test>,
@@ -87,9 +89,9 @@ impl TestFile {
         let tests = fields.items("tests")?;
         let tests = tests.iter().enumerate().map(|(i, item)| Test::read(i, item, every));
         let tests = tests.collect::<Result<_, _>>()?;
-        fields.get("fuzzy_compare");
+        let is_fuzzy = fields.flag("fuzzy_compare", false)?;
         fields.end()?;
-        Ok((Self { name, every, groups, tests }, warnings))
+        Ok((Self { name, every, is_fuzzy, groups, tests }, warnings))
     }
 }
 

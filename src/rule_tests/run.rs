@@ -281,7 +281,9 @@ impl<'a> Run<'a> {
             Err(error) => return Some(self.failure(check.line, &name, error)),
         };
         got.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let same = |(a, b): (&(Labels, Value), &(Labels, Value))| a.0 == b.0 && equal(&a.1, &b.1);
+        let same = |(a, b): (&(Labels, Value), &(Labels, Value))| {
+            a.0 == b.0 && equal(&a.1, &b.1, self.file.is_fuzzy)
+        };
         if got.len() == check.expected.len() && got.iter().zip(&check.expected).all(same) {
             return None;
         }
@@ -300,10 +302,13 @@ impl<'a> Run<'a> {
     }
 }
 
-/// As people compare: no number is like any other, and zero has no sign.
-fn equal(a: &Value, b: &Value) -> bool {
+/// As people compare: what is no number is like itself, and zero has no sign.
+fn equal(a: &Value, b: &Value, is_fuzzy: bool) -> bool {
     match (a, b) {
-        (Value::Float(a), Value::Float(b)) => a == b || (a.is_nan() && b.is_nan()),
+        (Value::Float(a), Value::Float(b)) => {
+            let is_next = *b == a.next_up() || *b == a.next_down();
+            a == b || (a.is_nan() && b.is_nan()) || (is_fuzzy && is_next)
+        }
         _ => a == b,
     }
 }

@@ -9,6 +9,7 @@ mod command_line;
 mod lab;
 #[cfg(unix)]
 mod query;
+mod rules;
 #[cfg(unix)]
 mod serve;
 mod tsdb;
