@@ -13,8 +13,9 @@ use crate::core::registry::Registry;
 use crate::core::span_store::SpanStore;
 use crate::core::store::Store;
 use crate::tick::Exporter;
-use crate::{Error, Ops, admin, prometheus, remote, runbooks, storage, traffic, webhooks};
-use hms_ops_alert::Slo;
+use crate::{Error, Ops, admin, notifiers, prometheus, remote, runbooks, storage, traffic};
+use hms_ops_alert::notify::LogNotifier;
+use hms_ops_alert::{Receiver, Slo};
 use hms_ops_collect::scrape::Target;
 use hms_ops_promql::EngineOptions;
 
@@ -35,7 +36,7 @@ pub struct OpsBuilder {
     pub(crate) budgets: Vec<Declared>,
     pub(crate) slos: Vec<Slo>,
     pub(crate) targets: Vec<Target>,
-    pub(crate) notifiers: Vec<Arc<dyn Notifier>>,
+    pub(crate) receivers: Vec<Receiver>,
     pub(crate) traffic: traffic::Options,
     pub(crate) runbooks: runbooks::Options,
     pub(crate) admin: admin::Options,
@@ -65,7 +66,7 @@ impl OpsBuilder {
             budgets: Vec::new(),
             slos: Vec::new(),
             targets: Vec::new(),
-            notifiers: vec![Arc::new(hms_ops_alert::notify::LogNotifier)],
+            receivers: vec![Receiver::new(Arc::new(LogNotifier))],
             traffic: traffic::Options::default(),
             runbooks: runbooks::Options::default(),
             admin: admin::Options::default(),
@@ -175,7 +176,7 @@ impl OpsBuilder {
     /// Tells people through `notifier` too, besides the log.
     #[must_use]
     pub fn notifier(mut self, notifier: impl Notifier) -> Self {
-        self.notifiers.push(Arc::new(notifier));
+        self.receivers.push(Receiver::new(Arc::new(notifier)));
         self
     }
 
@@ -221,7 +222,7 @@ impl OpsBuilder {
         self.targets.extend_from_slice(config.targets());
         self.budgets.extend(config.budgets().map_err(Error::setup)?);
         self.slos.extend(config.slos().map_err(Error::setup)?);
-        self.notifiers.extend(webhooks::read(config).map_err(Error::setup)?);
+        self.receivers.extend(notifiers::read(config).map_err(Error::setup)?);
         self.storage = self.storage.configure(config).map_err(Error::setup)?;
         self.prometheus = self.prometheus.configure(config).map_err(Error::setup)?;
         self.remote = self.remote.configure(config).map_err(Error::setup)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -74,8 +75,9 @@ use slos::SloTable;
 /// clusters = { cluster-a = "http://127.0.0.1:9001", cluster-b = "http://127.0.0.1:9002" }
 /// primary = "cluster-a"
 ///
-/// [[webhook]]
-/// receiver = "on-call"
+/// [[receiver]]
+/// name = "on-call"
+/// kind = "webhook"
 /// url = "http://127.0.0.1:9999/hook"
 /// secret_file = "on-call.secret"
 ///
@@ -122,7 +124,7 @@ pub(crate) struct File {
     budget: Vec<BudgetTable>,
     slo: Vec<toml::Spanned<SloTable>>,
     pub(crate) route: Vec<Route>,
-    pub(crate) webhook: Vec<Webhook>,
+    pub(crate) receiver: Vec<ReceiverTable>,
     pub(crate) runbook: BTreeMap<String, toml::Table>,
 }
 
@@ -213,11 +215,18 @@ pub(crate) struct Route {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[cfg_attr(not(feature = "notify-webhook"), expect(dead_code, reason = "only named in an error"))]
-pub(crate) struct Webhook {
-    pub(crate) receiver: String,
-    pub(crate) url: toml::Spanned<String>,
-    pub(crate) secret_file: toml::Spanned<PathBuf>,
+#[allow(dead_code, reason = "each kind of receiver reads some")]
+pub(crate) struct ReceiverTable {
+    pub(crate) name: String,
+    pub(crate) kind: toml::Spanned<String>,
+    pub(crate) url: Option<toml::Spanned<String>>,
+    pub(crate) url_file: Option<toml::Spanned<PathBuf>>,
+    pub(crate) secret_file: Option<toml::Spanned<PathBuf>>,
+    pub(crate) token_file: Option<toml::Spanned<PathBuf>>,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) external_url: Option<String>,
+    pub(crate) per_minute: Option<NonZeroU32>,
+    pub(crate) heartbeat: Option<toml::Spanned<String>>,
 }
 
 /// A budget of a scraped metric: the metric, its budget, and the service it is for.
@@ -321,10 +330,10 @@ impl Config {
         crate::remote::Options::default().configure(self).map(|_| ())?;
         crate::traffic::Options::default().configure(self).map(|_| ())?;
         crate::runbooks::Options::default().configure(self).map(|_| ())?;
-        crate::webhooks::read(self).map(|_| ())
+        crate::notifiers::read(self).map(|_| ())
     }
 
-    fn positive(&self, text: &toml::Spanned<String>) -> Result<Duration, ConfigError> {
+    pub(crate) fn positive(&self, text: &toml::Spanned<String>) -> Result<Duration, ConfigError> {
         match self.duration(text)? {
             Duration::ZERO => {
                 Err(self.malformed(text.span().start, "must be longer than nothing".to_owned()))
@@ -363,6 +372,10 @@ impl Config {
         not(any(
             feature = "api-prometheus",
             feature = "dashboard",
+            feature = "notify-alertmanager",
+            feature = "notify-ntfy",
+            feature = "notify-pagerduty",
+            feature = "notify-slack",
             feature = "notify-webhook",
             feature = "prometheus-config",
             feature = "store-prometheus",

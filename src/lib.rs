@@ -61,6 +61,8 @@ mod journal;
 #[cfg(not(feature = "runbook-sandbox"))]
 mod no_sandbox;
 #[cfg(feature = "alert")]
+mod notifiers;
+#[cfg(feature = "alert")]
 mod ops;
 #[cfg(feature = "dashboard")]
 mod page;
@@ -109,11 +111,6 @@ mod traffic;
 #[cfg(all(feature = "alert", not(feature = "mesh-in-process")))]
 #[path = "traffic/absent.rs"]
 mod traffic;
-#[cfg(all(feature = "alert", feature = "notify-webhook"))]
-mod webhooks;
-#[cfg(all(feature = "alert", not(feature = "notify-webhook")))]
-#[path = "webhooks/absent.rs"]
-mod webhooks;
 
 pub use agent::{Agent, AgentBuilder};
 pub use error::Error;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hms_ops_alert::rule::{SloStatus, SloView};
-use hms_ops_alert::{Engine, Outbox, Slo};
+use hms_ops_alert::{Engine, Outbox, Receiver, Slo};
 use hms_ops_collect::scrape::{ActiveTarget, DroppedTarget, Scraper, Target, TargetStatus};
 use hms_ops_promql::EngineOptions;
 use tokio::sync::watch;
@@ -24,7 +24,6 @@ use crate::core::mesh::TrafficControl;
 use crate::core::metadata::MetadataStore;
 use crate::core::metric::{Budget, Counter, Gauge, Metric};
 use crate::core::name::{Service, same_name};
-use crate::core::notify::Notifier;
 use crate::core::query::QueryEngine;
 use crate::core::random;
 use crate::core::registry::Registry;
@@ -90,7 +89,7 @@ impl Ops {
         if runbooks::is_runbook_process() {
             return Err(Error::NotEntered);
         }
-        refuse_twice(&builder.budgets, &builder.slos, &builder.notifiers)?;
+        refuse_twice(&builder.budgets, &builder.slos, &builder.receivers)?;
         let registry = builder.registry.unwrap_or_else(|| Registry::global().clone());
         // Who hands over an exporter has its recorder there.
         if builder.exporter.is_none() {
@@ -152,7 +151,10 @@ impl Ops {
         let runbooks =
             builder.runbooks.start(journal.clone(), of_runbooks, traffic.control()).await?;
         let runbooks = Arc::new(runbooks);
-        let outbox = Arc::new(Outbox::start(journal.clone(), builder.notifiers));
+        let (alerts, alerts_seen) = watch::channel(Vec::new());
+        let mut outbox = Outbox::start(journal.clone(), registry.clone(), builder.receivers);
+        outbox.remind_of(&alerts_seen);
+        let outbox = Arc::new(outbox);
         outbox.resume(&history.unsettled).await;
         let control: Arc<dyn Control> =
             Arc::new(OpsControl::new(journal.clone(), runbooks.clone(), traffic.control()));
@@ -170,7 +172,6 @@ impl Ops {
         let own = own.into_iter().chain([(CLUSTER, builder.cluster.as_deref())]);
         let labels =
             Labels::from_pairs(own.filter_map(|(name, value)| value.map(|value| (name, value))));
-        let (alerts, alerts_seen) = watch::channel(Vec::new());
         let (rules, rules_seen) = watch::channel(Vec::new());
         let mut ticker = Ticker {
             engine,
@@ -398,11 +399,7 @@ impl Ops {
 }
 
 /// Refuses what would silence another: alerts and receivers meet by name.
-fn refuse_twice(
-    budgets: &[Declared],
-    slos: &[Slo],
-    notifiers: &[Arc<dyn Notifier>],
-) -> Result<(), Error> {
+fn refuse_twice(budgets: &[Declared], slos: &[Slo], receivers: &[Receiver]) -> Result<(), Error> {
     for (i, (metric, _, service)) in budgets.iter().enumerate() {
         let same = |(other, _, of): &&Declared| {
             same_name(other, metric) && (of == service || of.is_none() || service.is_none())
@@ -420,9 +417,9 @@ fn refuse_twice(
             return Err(Error::setup(format!("an SLO is called {name}, and so is another alert")));
         }
     }
-    for (i, notifier) in notifiers.iter().enumerate() {
-        let name = notifier.receiver();
-        if notifiers[..i].iter().any(|other| other.receiver() == name) {
+    for (i, receiver) in receivers.iter().enumerate() {
+        let name = receiver.name();
+        if receivers[..i].iter().any(|other| other.name() == name) {
             return Err(Error::setup(format!("two receivers are called {name}")));
         }
     }

@@ -387,6 +387,7 @@ impl Ticker {
         for (receiver, notification) in written.notifications {
             self.outbox.queue(&receiver, notification).await;
         }
+        self.outbox.beat(at);
     }
 
     fn failed(&self, error: &str) {

@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn secrets_are_hidden_and_names_of_files_are_not() {
         let config = "
-            [[webhook]]
+            [[receiver]]
             url = \"https://user:pass@host/a@b\"
             secret_file = \"on-call.secret\"
             [remote]

@@ -16,6 +16,6 @@ pub mod state;
 pub mod template;
 
 pub use engine::{Engine, Tick};
-pub use outbox::Outbox;
+pub use outbox::{Outbox, Receiver};
 pub use rule::{BudgetRule, SloRule};
 pub use slo::Slo;

@@ -47,7 +47,8 @@ pub trait Notifier: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`SendError::Retry`] when a later try may succeed, [`SendError::Permanent`] when none can.
+    /// [`SendError::Retry`] when a later try may succeed, [`SendError::Permanent`] when none can,
+    /// [`SendError::Gone`] when nothing can ever be delivered there.
     async fn send(&self, n: &Notification) -> Result<Receipt, SendError>;
 }
 
@@ -66,4 +67,8 @@ pub enum SendError {
     /// Never.
     #[error("not deliverable: {reason}")]
     Permanent { reason: String },
+
+    /// Neither this one nor any other: the receiver has said that it is no more.
+    #[error("the receiver is gone: {reason}")]
+    Gone { reason: String },
 }

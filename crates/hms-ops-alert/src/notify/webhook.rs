@@ -1,42 +1,37 @@
-//! Posts notifications as JSON, signed.
+//! Posts notifications in the form of Alertmanager's webhooks, signed.
 //!
-//! Source: Standard Webhooks specification 1.0, "Verifying webhook authenticity": the headers
-//! `webhook-id`, `webhook-timestamp` and `webhook-signature`, HMAC-SHA256 over `id.timestamp.body`.
+//! Sources: Alertmanager's docs, "Configuration", `<webhook_config>`, version 4 of the payload;
+//! Standard Webhooks specification 1.0, "Verifying webhook authenticity": the headers `webhook-id`,
+//! `webhook-timestamp` and `webhook-signature`, HMAC-SHA256 over `id.timestamp.body`.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
-use hms_ops_core::clock::{Clock, SystemClock};
 use hms_ops_core::notify::{Notification, Notifier, Receipt, SendError};
-use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
-use hyper::{Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
+use serde_json::{Value as Json, json};
 use sha2::Sha256;
-use tokio::net::TcpStream;
 
-/// How long one try may take.
-const TIMEOUT: Duration = Duration::from_secs(15);
+use super::endpoint::Endpoint;
+use super::told;
 
-/// Posts each notification to one URL.
+/// What Alertmanager says for the end of what is not over.
+const NOT_OVER: &str = "0001-01-01T00:00:00Z";
+
+/// Posts each notification to one URL, as a group of one alert: what takes the webhooks of
+/// Alertmanager takes these.
 ///
-/// The body is the [`Notification`] as JSON. `webhook-id` is its key, equal on every try, with `%XX`
-/// (RFC 3986, section 2.1) for what a header could not carry and for full stops, which would make
-/// the signed text ambiguous. The answer's status decides: 2xx is delivered, 410 and other 4xx are
-/// final, 408, 429, 5xx and no answer may be tried again. Redirects are not followed.
+/// `webhook-id` is the notification's key, equal on every try, with `%XX` (RFC 3986, section 2.1) for
+/// what a header could not carry and for full stops, which would make the signed text ambiguous.
 #[derive(Clone, Debug)]
 pub struct WebhookNotifier {
     receiver: String,
-    uri: Uri,
-    authority: String,
-    secret: Secret,
-    clock: Arc<dyn Clock>,
+    endpoint: Endpoint,
+    secrets: Vec<Secret>,
+    external_url: String,
 }
 
 /// A signing key; never printed.
@@ -49,94 +44,91 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Why a text is no signing key; it is not repeated.
+#[derive(Debug, thiserror::Error)]
+#[error("a webhook secret is `whsec_` and base64 of 24 to 64 bytes")]
+pub struct SecretError;
+
 impl Secret {
     /// Reads `whsec_` and base64, as Standard Webhooks writes keys; 24 to 64 bytes.
     ///
     /// # Errors
     ///
-    /// [`WebhookError::Secret`], which does not repeat the text.
-    pub fn parse(text: &str) -> Result<Self, WebhookError> {
-        let encoded = text.trim().strip_prefix("whsec_").ok_or(WebhookError::Secret)?;
-        let key = STANDARD.decode(encoded).map_err(|_| WebhookError::Secret)?;
-        if (24..=64).contains(&key.len()) { Ok(Self(key)) } else { Err(WebhookError::Secret) }
+    /// [`SecretError`].
+    pub fn parse(text: &str) -> Result<Self, SecretError> {
+        let encoded = text.trim().strip_prefix("whsec_").ok_or(SecretError)?;
+        let key = STANDARD.decode(encoded).map_err(|_| SecretError)?;
+        if (24..=64).contains(&key.len()) { Ok(Self(key)) } else { Err(SecretError) }
     }
-}
-
-/// Why a webhook cannot be set up.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-#[allow(missing_docs, reason = "each message explains its fields")]
-pub enum WebhookError {
-    /// The URL is not one that this release posts to.
-    #[error("webhook {receiver}: {url:?} is not of the form http://host:port/path ({reason})")]
-    Url { receiver: String, url: String, reason: &'static str },
-
-    /// The key has another form.
-    #[error("a webhook secret is `whsec_` and base64 of 24 to 64 bytes")]
-    Secret,
 }
 
 impl WebhookNotifier {
-    /// A notifier that posts to `url`.
-    ///
-    /// # Errors
-    ///
-    /// [`WebhookError::Url`] when the URL is malformed or not `http`: TLS is left to a proxy on
-    /// this host in this release.
-    pub fn new(receiver: &str, url: &str, secret: Secret) -> Result<Self, WebhookError> {
-        let bad = |reason| WebhookError::Url {
-            receiver: receiver.to_owned(),
-            url: url.to_owned(),
-            reason,
-        };
-        let uri: Uri = url.parse().map_err(|_| bad("it is not a URL"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(bad("https needs a proxy on this host in this release")),
-            _ => return Err(bad("the scheme is not http")),
-        }
-        let host = uri.host().ok_or_else(|| bad("it has no host"))?;
-        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
-        let clock = Arc::new(SystemClock);
-        Ok(Self { receiver: receiver.to_owned(), uri, authority, secret, clock })
+    /// A notifier that signs by `secret`.
+    pub fn new(receiver: &str, endpoint: Endpoint, secret: Secret) -> Self {
+        let (receiver, external_url) = (receiver.to_owned(), String::new());
+        Self { receiver, endpoint, secrets: vec![secret], external_url }
     }
 
-    /// Stamps each try by `clock`; receivers refuse what is too old.
+    /// Signs by this key as well: while keys are exchanged, receivers know one of them.
     #[must_use]
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
+    pub fn also_signed_by(mut self, secret: Secret) -> Self {
+        self.secrets.push(secret);
         self
     }
 
-    async fn post(&self, n: &Notification) -> Result<hyper::Response<()>, String> {
-        let body = serde_json::to_vec(n).map_err(|e| e.to_string())?;
-        let timestamp = self.clock.now().as_millis().div_euclid(1000);
-        let id = header_id(&n.key);
-        let signature = sign(&self.secret, &id, timestamp, &body);
-        let target = self.uri.path_and_query().map_or("/", |p| p.as_str());
-        let request = Request::post(target)
-            .header(HOST, &self.authority)
-            .header(CONTENT_TYPE, "application/json")
-            .header("webhook-id", id)
-            .header("webhook-timestamp", timestamp)
-            .header("webhook-signature", signature)
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|e| e.to_string())?;
-        let stream = TcpStream::connect(&self.authority).await.map_err(|e| e.to_string())?;
-        let io = TokioIo::new(stream);
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(io).await.map_err(|e| e.to_string())?;
-        // The connection is driven here, so that nothing is left running when this is dropped.
-        let mut answer = std::pin::pin!(sender.send_request(request));
-        let answer = tokio::select! {
-            answer = &mut answer => answer,
-            _ = connection => answer.await,
-        };
-        Ok(answer.map_err(|e| e.to_string())?.map(|_body| ()))
+    /// Says where people find this engine: `externalURL` of the payload.
+    #[must_use]
+    pub fn external_url(mut self, url: &str) -> Self {
+        self.external_url = url.to_owned();
+        self
+    }
+
+    fn payload(&self, n: &Notification) -> Json {
+        let labels = told::labels(&n.alert);
+        let annotations = told::annotations(&n.alert);
+        let (starts_at, ends_at) = told::span(&n.alert, n.at);
+        let status = if ends_at.is_some() { "resolved" } else { "firing" };
+        json!({
+            "version": "4",
+            "groupKey": format!("{{}}:{}", group(&labels)),
+            "truncatedAlerts": 0,
+            "status": status,
+            "receiver": self.receiver,
+            "groupLabels": labels,
+            "commonLabels": labels,
+            "commonAnnotations": annotations,
+            "externalURL": self.external_url,
+            "alerts": [{
+                "status": status,
+                "fingerprint": fingerprint(&labels),
+                "labels": labels,
+                "annotations": annotations,
+                "startsAt": starts_at.to_string(),
+                "endsAt": ends_at.map_or_else(|| NOT_OVER.to_owned(), |at| at.to_string()),
+                "generatorURL": self.external_url,
+            }],
+        })
     }
 }
 
-/// The value of `webhook-signature`: `v1,` and base64 of HMAC-SHA256 over `id.timestamp.body`.
+/// `{a="b", c="d"}`.
+fn group(labels: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    format!("{{{}}}", pairs.join(", "))
+}
+
+/// As Prometheus computes it: 64-bit FNV-1a (Fowler, Noll, Vo) over names and values, each closed by
+/// a byte that UTF-8 does not have.
+fn fingerprint(labels: &BTreeMap<String, String>) -> String {
+    let texts = labels.iter().flat_map(|(name, value)| [name, value]);
+    let bytes = texts.flat_map(|text| text.bytes().chain([0xff]));
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
+/// One value of `webhook-signature`: `v1,` and base64 of HMAC-SHA256 over `id.timestamp.body`.
 pub fn sign(secret: &Secret, id: &str, timestamp: i64, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(&secret.0).expect("HMAC takes keys of any length");
     mac.update(format!("{id}.{timestamp}.").as_bytes());
@@ -163,26 +155,17 @@ impl Notifier for WebhookNotifier {
     }
 
     async fn send(&self, n: &Notification) -> Result<Receipt, SendError> {
-        let answer = match tokio::time::timeout(TIMEOUT, self.post(n)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(reason)) => return Err(SendError::Retry { reason, after: None }),
-            Err(_) => {
-                let reason = format!("no answer within {TIMEOUT:?}");
-                return Err(SendError::Retry { reason, after: None });
-            }
-        };
-        let status = answer.status();
-        if status.is_success() {
-            return Ok(Receipt(status.to_string()));
-        }
-        let reason = format!("the receiver answered {status}");
-        let again = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
-        if again || status.is_server_error() {
-            let after = answer.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok());
-            let after = after.and_then(|v| v.parse().ok()).map(Duration::from_secs);
-            return Err(SendError::Retry { reason, after });
-        }
-        Err(SendError::Permanent { reason })
+        let body = self.payload(n).to_string().into_bytes();
+        let timestamp = self.endpoint.now().as_millis().div_euclid(1000);
+        let id = header_id(&n.key);
+        let signed = self.secrets.iter().map(|secret| sign(secret, &id, timestamp, &body));
+        let signatures = signed.collect::<Vec<_>>().join(" ");
+        let headers = [
+            ("webhook-id", &*id),
+            ("webhook-timestamp", &*timestamp.to_string()),
+            ("webhook-signature", &*signatures),
+        ];
+        self.endpoint.post(&headers, body).await
     }
 }
 
@@ -214,14 +197,5 @@ mod tests {
         assert_eq!(format!("{secret:?}"), "Secret(…)");
         let error = Secret::parse("hunter2").unwrap_err().to_string();
         assert!(!error.contains("hunter2"));
-    }
-
-    #[test]
-    fn a_url_that_cannot_be_posted_to_is_named() {
-        let secret = Secret(vec![0; 24]);
-        let error = WebhookNotifier::new("on-call", "ftp://x", secret).unwrap_err().to_string();
-        let expected = "webhook on-call: \"ftp://x\" is not of the form http://host:port/path \
-                        (the scheme is not http)";
-        assert_eq!(error, expected);
     }
 }

@@ -1,23 +1,26 @@
 //! The suites of the testkit, for the budget rule and for every notifier.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use hms_ops_alert::notify::{LogNotifier, Secret, WebhookNotifier};
+use hms_ops_alert::notify::{
+    AlertmanagerNotifier, Endpoint, LogNotifier, NtfyNotifier, PagerDutyNotifier, Secret,
+    SlackNotifier, Token, WebhookNotifier,
+};
 use hms_ops_alert::{BudgetRule, Slo, SloRule};
+use hms_ops_core::clock::{Clock, SystemClock};
 use hms_ops_core::metric::Budget;
 use hms_ops_core::notify::Notifier;
+use hms_ops_core::time::Timestamp;
 use hms_ops_testkit::notifier::NotifierUnderTest;
 use hms_ops_testkit::{keep, notifier_suite, rule_suite};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::delivery::{SECRET, read_request};
+use crate::hook::{Hook, SECRET, body};
 
 mod budget_rule {
     use super::*;
@@ -67,7 +70,55 @@ mod log_notifier {
 mod webhook_notifier {
     use super::*;
 
-    notifier_suite!(Hooked::start().await);
+    notifier_suite!(Hooked::start(|endpoint| webhook(endpoint), str::to_owned).await);
+}
+
+mod alertmanager_notifier {
+    use super::*;
+
+    notifier_suite!({
+        let notifier = |endpoint| AlertmanagerNotifier::new("am", endpoint).unwrap();
+        Hooked::start(notifier, |body| {
+            // What is over is what has ended by now.
+            let alerts: serde_json::Value = serde_json::from_str(body).unwrap();
+            let ends_at: Timestamp = alerts[0]["endsAt"].as_str().unwrap().parse().unwrap();
+            let over = SystemClock.now().since(ends_at) > Duration::ZERO;
+            format!("{body} {}", if over { "resolved" } else { "" })
+        })
+        .await
+    });
+}
+
+mod ntfy_notifier {
+    use super::*;
+
+    notifier_suite!({
+        let notifier = |endpoint| NtfyNotifier::new("phone", endpoint).unwrap();
+        Hooked::start(notifier, str::to_owned).await
+    });
+}
+
+mod pagerduty_notifier {
+    use super::*;
+
+    notifier_suite!({
+        let key = Token::new("hidden").unwrap();
+        let notifier = |endpoint| PagerDutyNotifier::new("pager", endpoint, key);
+        Hooked::start(notifier, str::to_owned).await
+    });
+}
+
+mod slack_notifier {
+    use super::*;
+
+    notifier_suite!({
+        let notifier = |endpoint| SlackNotifier::new("channel", endpoint);
+        Hooked::start(notifier, str::to_owned).await
+    });
+}
+
+fn webhook(endpoint: Endpoint) -> WebhookNotifier {
+    WebhookNotifier::new("on-call", endpoint, Secret::parse(SECRET).unwrap())
 }
 
 /// The log notifier, and the log of this thread.
@@ -129,51 +180,36 @@ impl Visit for Messages<'_> {
     }
 }
 
-/// The webhook notifier, and a receiver on loopback that answers 503 while it is down.
+/// A notifier, and a receiver on loopback that answers 503 while it is down.
 struct Hooked {
-    notifier: WebhookNotifier,
-    received: Arc<Mutex<Vec<String>>>,
-    down: Arc<AtomicBool>,
+    notifier: Box<dyn Notifier>,
+    hook: Hook,
+    read: fn(&str) -> String,
 }
 
 impl Hooked {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let secret = Secret::parse(SECRET).unwrap();
-        let notifier = WebhookNotifier::new("on-call", &url, secret).unwrap();
-        let (received, down) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<AtomicBool>::default());
-        let (bodies, refuses) = (received.clone(), down.clone());
-        tokio::spawn(async move {
-            loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let request = read_request(&mut stream).await;
-                let answer = if refuses.load(Ordering::SeqCst) {
-                    "HTTP/1.1 503 X\r\n\r\n"
-                } else {
-                    let (_, body) = request.split_once("\r\n\r\n").unwrap();
-                    bodies.lock().unwrap().push(body.to_owned());
-                    "HTTP/1.1 204 X\r\n\r\n"
-                };
-                stream.write_all(answer.as_bytes()).await.unwrap();
-            }
-        });
-        Self { notifier, received, down }
+    async fn start<N: Notifier>(
+        notifier: impl FnOnce(Endpoint) -> N,
+        read: fn(&str) -> String,
+    ) -> Self {
+        let hook = Hook::start().await;
+        let notifier = Box::new(notifier(Endpoint::new(&hook.url("/hook")).unwrap()));
+        Self { notifier, hook, read }
     }
 }
 
 #[async_trait]
 impl NotifierUnderTest for Hooked {
     fn notifier(&self) -> &dyn Notifier {
-        &self.notifier
+        &*self.notifier
     }
 
     async fn received(&self) -> Vec<String> {
-        self.received.lock().unwrap().clone()
+        self.hook.taken().iter().map(|request| (self.read)(body(request))).collect()
     }
 
     async fn down(&self, down: bool) -> bool {
-        self.down.store(down, Ordering::SeqCst);
+        self.hook.answer(if down { "503 X" } else { "204 X" });
         true
     }
 }

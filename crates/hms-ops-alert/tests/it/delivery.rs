@@ -1,164 +1,202 @@
-//! Notifications on their way to real receivers over loopback.
+//! Notifications on their way to receivers over loopback: what is sent, and what answers mean.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use hms_ops_alert::notify::{Secret, WebhookNotifier, sign};
-use hms_ops_alert::{Outbox, notify::LogNotifier};
-use hms_ops_core::alert::{AlertHealth, AlertState, AlertStatus, Fingerprint};
+use hms_ops_alert::notify::{
+    AlertmanagerNotifier, Endpoint, NtfyNotifier, PagerDutyNotifier, Reminded, Secret,
+    SlackNotifier, Token, WebhookNotifier, sign,
+};
+use hms_ops_core::alert::{AlertState, AlertStatus};
 use hms_ops_core::clock::ManualClock;
-use hms_ops_core::labels::Labels;
-use hms_ops_core::ledger::{Event, Journal, Ledger, MemoryLedger, Seq};
-use hms_ops_core::notify::{Notification, Notifier, SendError};
-use hms_ops_core::time::Timestamp;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use hms_ops_core::notify::{Notifier, SendError};
+use hms_ops_testkit::world::{alert, at};
+use serde_json::{Value as Json, json};
 
-pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+use crate::hook::{Hook, SECRET, about, body, firing, header, resolved};
 
-fn notification() -> Notification {
-    let labels = Labels::from_pairs([("service", "eligibility-svc")]);
-    let alert = AlertStatus {
-        name: "eligibility.latency_ms".into(),
-        fingerprint: Fingerprint::of("eligibility.latency_ms", &labels),
-        service: Some("eligibility-svc".into()),
-        labels,
-        state: AlertState::Firing { since: Timestamp::from_millis(5000) },
-        health: AlertHealth::Ok,
-        value: Some(412.0),
-        threshold: Some(300.0),
-        summary: "mean over 60s is 412 ms".into(),
-    };
-    Notification {
-        key: "incident/firing".into(),
-        at: Timestamp::from_millis(1_700_000_000_123),
-        alert,
-    }
+/// A second key, of 24 bytes.
+const NEXT_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
+
+fn endpoint(hook: &Hook, path: &str) -> Endpoint {
+    let now = Arc::new(ManualClock::at(at(300)));
+    Endpoint::new(&hook.url(path)).unwrap().clock(now)
 }
 
-async fn journal() -> Arc<Journal> {
-    let clock = Arc::new(ManualClock::at(Timestamp::from_millis(0)));
-    let ledger: Arc<dyn Ledger> = Arc::new(MemoryLedger::new(clock.clone()));
-    let journal = Journal::open(ledger, clock, "test", Duration::from_secs(60)).await;
-    Arc::new(journal.unwrap().unwrap())
-}
-
-/// Answers one request with `answer`, and returns what was asked.
-async fn one_request(listener: &TcpListener, answer: &str) -> String {
-    let (mut stream, _) = listener.accept().await.unwrap();
-    let request = read_request(&mut stream).await;
-    stream.write_all(answer.as_bytes()).await.unwrap();
-    request
-}
-
-/// Head and body of the next request.
-pub(crate) async fn read_request(stream: &mut TcpStream) -> String {
-    let mut request = Vec::new();
-    loop {
-        assert!(stream.read_buf(&mut request).await.unwrap() > 0);
-        let Some(end) = request.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
-            continue;
-        };
-        let head = str::from_utf8(&request[..end]).unwrap();
-        let length: usize = header(head, "content-length").parse().unwrap();
-        if request.len() >= end + 4 + length {
-            return String::from_utf8(request).unwrap();
-        }
-    }
-}
-
-pub(crate) fn header<'a>(request: &'a str, name: &str) -> &'a str {
-    let line = request.lines().find(|l| l.to_lowercase().starts_with(&format!("{name}:")));
-    line.unwrap_or_else(|| panic!("no {name} in {request}")).split_once(':').unwrap().1.trim()
+fn json_of(request: &str) -> Json {
+    serde_json::from_str(body(request)).unwrap()
 }
 
 #[tokio::test]
-async fn a_webhook_is_posted_as_json_with_a_signature_that_verifies() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+async fn a_webhook_is_signed_by_every_key_over_what_is_sent() {
+    let hook = Hook::start().await;
+    let keys = [SECRET, NEXT_SECRET].map(|key| Secret::parse(key).unwrap());
+    let notifier = WebhookNotifier::new("on-call", endpoint(&hook, "/hook?a=b"), keys[0].clone())
+        .also_signed_by(keys[1].clone());
+    let n = about(firing());
+    assert_eq!(notifier.send(&n).await.unwrap().0, "204 No Content");
+    let request = &hook.taken()[0];
+    assert!(request.starts_with("POST /hook?a=b HTTP/1.1\r\n"), "{request}");
+    assert_eq!(header(request, "webhook-id"), n.key);
+    let signed = keys.map(|key| sign(&key, &n.key, 300, body(request).as_bytes()));
+    assert_eq!(header(request, "webhook-signature"), signed.join(" "));
+}
+
+#[tokio::test]
+async fn a_webhook_has_the_payload_of_alertmanager_s() {
+    let hook = Hook::start().await;
     let secret = Secret::parse(SECRET).unwrap();
-    let now = Arc::new(ManualClock::at(Timestamp::from_millis(1_700_000_900_123)));
-    let notifier = WebhookNotifier::new("on-call", &url, secret.clone()).unwrap().clock(now);
-    let n = notification();
-    let (sent, request) =
-        tokio::join!(notifier.send(&n), one_request(&listener, "HTTP/1.1 204 No Content\r\n\r\n"),);
-    assert_eq!(sent.unwrap().0, "204 No Content");
-    assert!(request.starts_with("POST /hook HTTP/1.1\r\n"), "{request}");
-    let body = request.split_once("\r\n\r\n").unwrap().1;
-    let expected = sign(&secret, "incident/firing", 1_700_000_900, body.as_bytes());
-    assert_eq!(header(&request, "webhook-signature"), expected);
-    assert_eq!(serde_json::from_str::<Notification>(body).unwrap(), n);
+    let notifier = WebhookNotifier::new("on-call", endpoint(&hook, "/"), secret)
+        .external_url("http://ops.example.org");
+    notifier.send(&about(resolved())).await.unwrap();
+    let labels = json!({ "alertname": "eligibility.latency_ms", "service": "eligibility-svc" });
+    let annotations = json!({
+        "summary": "mean over 60 s is 412 ms, the budget is 300 ms",
+        "threshold": "300",
+        "value": "412",
+    });
+    let expected = json!({
+        "version": "4",
+        "groupKey": "{}:{alertname=\"eligibility.latency_ms\", service=\"eligibility-svc\"}",
+        "truncatedAlerts": 0,
+        "status": "resolved",
+        "receiver": "on-call",
+        "groupLabels": labels,
+        "commonLabels": labels,
+        "commonAnnotations": annotations,
+        "externalURL": "http://ops.example.org",
+        "alerts": [{
+            "status": "resolved",
+            "labels": labels,
+            "annotations": annotations,
+            "startsAt": "1970-01-01T00:01:00.000Z",
+            "endsAt": "1970-01-01T00:05:00.000Z",
+            "generatorURL": "http://ops.example.org",
+            "fingerprint": "FINGERPRINT",
+        }],
+    });
+    let mut sent = json_of(&hook.taken()[0]);
+    let fingerprint = sent["alerts"][0]["fingerprint"].take();
+    assert_eq!(fingerprint.as_str().unwrap().len(), 16);
+    sent["alerts"][0]["fingerprint"] = "FINGERPRINT".into();
+    assert_eq!(sent, expected);
 }
 
 #[tokio::test]
 async fn what_a_receiver_answers_decides_whether_to_try_again() {
+    #[derive(Debug, PartialEq)]
+    enum Then {
+        Again(Option<Duration>),
+        Never,
+        NobodyEver,
+    }
+    let after = |secs| Then::Again(Some(Duration::from_secs(secs)));
     for (answer, expected) in [
-        ("HTTP/1.1 503 X\r\nretry-after: 7\r\n\r\n", Some(Some(Duration::from_secs(7)))),
-        ("HTTP/1.1 429 X\r\n\r\n", Some(None)),
-        ("HTTP/1.1 410 Gone\r\n\r\n", None),
-        ("HTTP/1.1 302 X\r\nlocation: http://elsewhere/\r\n\r\n", None),
+        ("503 X\r\nretry-after: 7", after(7)),
+        ("503 X\r\nretry-after: Thu, 01 Jan 1970 00:06:00 GMT", after(60)),
+        ("429 X", Then::Again(None)),
+        ("408 X", Then::Again(None)),
+        ("400 X", Then::Never),
+        ("302 X\r\nlocation: http://elsewhere/", Then::Never),
+        ("410 Gone", Then::NobodyEver),
     ] {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        let notifier =
-            WebhookNotifier::new("on-call", &url, Secret::parse(SECRET).unwrap()).unwrap();
-        let n = notification();
-        let (sent, _) = tokio::join!(notifier.send(&n), one_request(&listener, answer));
-        let after = match sent.unwrap_err() {
-            SendError::Retry { after, .. } => Some(after),
-            SendError::Permanent { .. } => None,
+        let hook = Hook::start().await;
+        hook.answer(answer);
+        let notifier = SlackNotifier::new("channel", endpoint(&hook, "/T0/hidden"));
+        let error = notifier.send(&about(firing())).await.unwrap_err();
+        assert!(!error.to_string().contains("hidden"), "{error}");
+        let then = match error {
+            SendError::Retry { after, .. } => Then::Again(after),
+            SendError::Permanent { .. } => Then::Never,
+            SendError::Gone { .. } => Then::NobodyEver,
         };
-        assert_eq!(after, expected, "{answer}");
+        assert_eq!(then, expected, "{answer}");
     }
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_down_delays_no_other() {
-    let down = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", down.local_addr().unwrap());
-    drop(down);
-    let secret = Secret::parse(SECRET).unwrap();
-    let down = WebhookNotifier::new("down", &url, secret).unwrap();
-    let journal = journal().await;
-    let outbox = Outbox::start(journal.clone(), vec![Arc::new(down), Arc::new(LogNotifier)]);
-    outbox.queue("down", notification()).await;
-    outbox.queue("log", notification()).await;
-
-    let seq = journal.ledger().changed(Seq(0)).await.unwrap();
-    let entries = journal.ledger().read(seq, 1).await.unwrap();
-    let Event::NotificationSettled { receiver, result, .. } = &entries[0].entry.event else {
-        panic!("{entries:?}");
-    };
-    assert_eq!((receiver.as_str(), result.is_ok()), ("log", true));
-    outbox.shutdown(Duration::ZERO).await;
+async fn an_alertmanager_is_reminded_of_what_fires_and_of_what_was_over_just_now() {
+    let hook = Hook::start().await;
+    let endpoint = endpoint(&hook, "/am/");
+    let notifier = AlertmanagerNotifier::new("am", endpoint).unwrap();
+    let named = |name, state| alert(name, state);
+    let alerts: Vec<AlertStatus> = vec![
+        named("fires", AlertState::Firing { since: at(60) }),
+        named("recovers", AlertState::Recovering { firing_since: at(60), since: at(200) }),
+        named("was over", AlertState::Resolved { firing_since: at(-99), at: at(1) }),
+        named("was over long ago", AlertState::Resolved { firing_since: at(-99), at: at(0) }),
+        named("waits", AlertState::Pending { since: at(60) }),
+    ];
+    notifier.remind(&alerts).await.unwrap();
+    let taken = hook.taken();
+    assert!(taken[0].starts_with("POST /am/api/v2/alerts HTTP/1.1\r\n"), "{taken:?}");
+    let told: Vec<_> = json_of(&taken[0])
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| [&a["labels"]["alertname"], &a["endsAt"]].map(|t| t.as_str().unwrap().to_owned()))
+        .collect();
+    let until = "1970-01-01T00:09:00.000Z";
+    let expected =
+        [["fires", until], ["recovers", until], ["was over", "1970-01-01T00:00:01.000Z"]];
+    assert_eq!(told, expected);
+    // Nothing to say is not said.
+    notifier.remind(&alerts[3..]).await.unwrap();
+    assert_eq!(hook.taken().len(), 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_full_queue_settles_what_it_cannot_take() {
-    #[derive(Debug)]
-    struct Stuck;
-    #[async_trait::async_trait]
-    impl Notifier for Stuck {
-        fn receiver(&self) -> &str {
-            "stuck"
-        }
-        async fn send(&self, _: &Notification) -> Result<hms_ops_core::notify::Receipt, SendError> {
-            std::future::pending().await
-        }
-    }
-    let journal = journal().await;
-    let outbox = Outbox::start(journal.clone(), vec![Arc::new(Stuck)]);
-    // One is being sent once the task has run; 256 wait; the next is one too many.
-    outbox.queue("stuck", notification()).await;
-    tokio::task::yield_now().await;
-    for _ in 0..257 {
-        outbox.queue("stuck", notification()).await;
-    }
-    let entries = journal.ledger().read(Seq(1), 10).await.unwrap();
-    assert_eq!(entries.len(), 1);
-    let Event::NotificationSettled { result, .. } = &entries[0].entry.event else { panic!() };
-    assert_eq!(result, &Err("256 notifications are waiting for this receiver".to_owned()));
-    outbox.shutdown(Duration::ZERO).await;
+#[tokio::test]
+async fn ntfy_is_told_the_topic_at_its_root_and_shown_the_token() {
+    let hook = Hook::start().await;
+    let topic = endpoint(&hook, "/sub/my-topic");
+    let token = Token::new("tk_secret\n").unwrap();
+    let notifier = NtfyNotifier::new("phone", topic).unwrap().token(token);
+    notifier.send(&about(firing())).await.unwrap();
+    let request = &hook.taken()[0];
+    assert!(request.starts_with("POST /sub/ HTTP/1.1\r\n"), "{request}");
+    assert_eq!(header(request, "authorization"), "Bearer tk_secret");
+    let expected = json!({
+        "topic": "my-topic",
+        "title": "FIRING eligibility.latency_ms",
+        "message": "FIRING eligibility.latency_ms (eligibility-svc): mean over 60 s is 412 ms, the \
+                    budget is 300 ms",
+        "priority": 5,
+        "tags": ["rotating_light"],
+    });
+    assert_eq!(json_of(request), expected);
+    let error = NtfyNotifier::new("phone", endpoint(&hook, "/")).unwrap_err().to_string();
+    assert!(error.ends_with("its path does not end in a topic"), "{error}");
+}
+
+#[tokio::test]
+async fn pagerduty_has_one_incident_from_firing_to_resolved() {
+    let hook = Hook::start().await;
+    let key = Token::new("R0UT1NG").unwrap();
+    let notifier = PagerDutyNotifier::new("pager", endpoint(&hook, "/v2/enqueue"), key);
+    let mut warned = firing();
+    warned.labels = warned.labels.with("severity", "warning");
+    notifier.send(&about(warned)).await.unwrap();
+    notifier.send(&about(resolved())).await.unwrap();
+    let [fired, over] = [0, 1].map(|i| json_of(&hook.taken()[i]));
+    assert_eq!([&fired["event_action"], &over["event_action"]], ["trigger", "resolve"]);
+    assert_eq!(fired["routing_key"], "R0UT1NG");
+    assert_eq!(fired["dedup_key"], over["dedup_key"]);
+    let severities = [&fired["payload"]["severity"], &over["payload"]["severity"]];
+    assert_eq!(severities, ["warning", "critical"]);
+    assert_eq!(fired["payload"]["source"], "eligibility-svc");
+}
+
+#[tokio::test]
+async fn nobody_is_mentioned_by_an_alert_s_text_in_slack() {
+    let hook = Hook::start().await;
+    let notifier = SlackNotifier::new("channel", endpoint(&hook, "/"));
+    let mut hostile = firing();
+    hostile.summary = "<!channel> & <http://x|click>".to_owned();
+    notifier.send(&about(hostile)).await.unwrap();
+    let sent = json_of(&hook.taken()[0]);
+    let text = sent["text"].as_str().unwrap();
+    assert!(text.ends_with(": &lt;!channel&gt; &amp; &lt;http://x|click&gt;"), "{text}");
+    assert_eq!(sent["mrkdwn"], false);
 }
 
 #[tokio::test]
