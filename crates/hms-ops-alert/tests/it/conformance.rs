@@ -70,7 +70,7 @@ mod log_notifier {
 mod webhook_notifier {
     use super::*;
 
-    notifier_suite!(Hooked::start(|endpoint| webhook(endpoint), str::to_owned).await);
+    notifier_suite!(Hooked::start(webhook, str::to_owned).await);
 }
 
 mod alertmanager_notifier {

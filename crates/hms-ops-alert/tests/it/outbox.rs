@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hms_ops_alert::notify::LogNotifier;
 use hms_ops_alert::{Outbox, Receiver, outbox::HEARTBEAT_ALERT, outbox::LOST_ALERT};
+use hms_ops_core::alert::Fingerprint;
 use hms_ops_core::exposition;
 use hms_ops_core::ledger::{Event, Journal, Seq};
 use hms_ops_core::notify::{Notification, Notifier, Receipt, SendError};
@@ -243,4 +244,43 @@ async fn a_full_queue_settles_what_it_cannot_take() {
     let lost = Err("256 notifications are waiting for this receiver".to_owned());
     assert_eq!(settled(&journal).await, [("stuck".to_owned(), lost)]);
     outbox.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn what_an_earlier_process_left_is_sent_unless_it_is_over() {
+    let journal = journal().await;
+    let log = Receiver::new(Arc::new(LogNotifier));
+    let outbox = Outbox::start(journal.clone(), Registry::new(), vec![log]);
+    let of = |name: &str, word: &str| {
+        let mut n = about(firing());
+        n.alert.fingerprint = Fingerprint::of(name, &n.alert.labels);
+        n.key = format!("{name}/{word}");
+        n
+    };
+    let unsettled = [
+        ("log".to_owned(), of("over", "firing")),
+        ("pager that was sold".to_owned(), of("open", "firing")),
+        ("log".to_owned(), of("open", "firing")),
+        ("log".to_owned(), of("over", "resolved")),
+    ];
+    outbox.resume(&unsettled).await;
+    outbox.shutdown(secs(10)).await;
+    let entries = journal.ledger().read(Seq(1), 10).await.unwrap();
+    let mut settled: Vec<_> = entries
+        .iter()
+        .map(|recorded| match &recorded.entry.event {
+            Event::NotificationSettled { receiver, key, result } => {
+                (receiver.as_str(), key.as_str(), result.as_ref().err().map_or("", String::as_str))
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    settled.sort_unstable();
+    let expected = [
+        ("log", "open/firing", ""),
+        ("log", "over/firing", "superseded by a newer notification of the same alert"),
+        ("log", "over/resolved", ""),
+        ("pager that was sold", "open/firing", "there is no such receiver any more"),
+    ];
+    assert_eq!(settled, expected);
 }
