@@ -6,6 +6,15 @@ use std::time::Duration;
 use hms_ops_core::clock::{Clock, SystemClock};
 
 /// What a ledger in files may take; the fields say what is usual.
+///
+/// ```
+/// use std::time::Duration;
+/// use hms_ops_ledger::FileLedgerOptions;
+///
+/// let ten_years = Duration::from_secs(10 * 365 * 24 * 3600);
+/// let options = FileLedgerOptions { retention: ten_years, ..FileLedgerOptions::default() };
+/// assert_eq!(options.retention_bytes, 1 << 30);
+/// ```
 #[derive(Clone, Debug)]
 pub struct FileLedgerOptions {
     /// Tells when a lease is over, and how old a segment is.
