@@ -8,12 +8,13 @@ use std::time::Duration;
 use hms_ops_alert::rule::prometheus::{Alerts, Found, alert_labels, recorded};
 use hms_ops_alert::rule_file::{Group, Kind, Rule};
 use hms_ops_alert::template::{Answers, Data as About, Expansion, Template};
+use hms_ops_promql::ast::Expr;
 use hms_ops_promql::{Engine, EngineOptions};
 
 use super::Failure;
 use super::file::{AlertCheck, QueryCheck, Test, TestFile};
 use crate::core::labels::Labels;
-use crate::core::query::{Data, QueryEngine, QueryOptions};
+use crate::core::query::{Answer as Answered, Data, QueryEngine, QueryOptions};
 use crate::core::sample::Value;
 use crate::core::store::{MemoryStore, SeriesRef, Store, StoreError};
 use crate::core::time::Timestamp;
@@ -48,6 +49,8 @@ struct Run<'a> {
 struct State<'a> {
     group: &'a Group,
     rule: &'a Rule,
+    /// Its query, which is asked at every step.
+    query: Result<Expr, String>,
     alerts: Alerts,
     /// What it stored last.
     series: BTreeSet<Labels>,
@@ -61,11 +64,10 @@ impl<'a> Run<'a> {
             EngineOptions { subquery_step: file.every, at_once: 1, ..EngineOptions::default() };
         let engine = Engine::with_options(store.clone(), options);
         let rules = file.groups.iter().flat_map(|group| {
-            let state = move |rule| State {
-                group,
-                rule,
-                alerts: Alerts::default(),
-                series: BTreeSet::new(),
+            let state = move |rule: &'a Rule| {
+                let query = hms_ops_promql::parse(&rule.expr).map_err(|error| error.to_string());
+                let (alerts, series) = (Alerts::default(), BTreeSet::new());
+                State { group, rule, query, alerts, series }
             };
             group.rules.iter().map(state)
         });
@@ -169,9 +171,11 @@ impl<'a> Run<'a> {
     }
 
     async fn evaluate_rule(&mut self, i: usize, at: Timestamp) -> Result<(), String> {
-        let State { group, rule, .. } = self.rules[i];
+        let State { group, rule, ref query, .. } = self.rules[i];
         let at = at - group.query_offset;
-        let answer = self.ask(&rule.expr, at).await?;
+        let answer =
+            self.engine.instant_of(&rule.expr, query.as_ref().map_err(Clone::clone)?, at).await;
+        let answer = vector(answer.map_err(|error| error.to_string())?)?;
         let series = match &rule.kind {
             Kind::Record => {
                 recorded(rule, group.limit, answer).map_err(|error| error.to_string())?
@@ -206,15 +210,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// A vector, or a number as one.
     async fn ask(&self, query: &str, at: Timestamp) -> Answer {
         let answer = self.engine.instant(query, at, &QueryOptions::default()).await;
-        match answer.map_err(|error| error.to_string())? {
-            answer if matches!(answer.data, Data::Vector(_) | Data::Scalar(..)) => {
-                Ok(answer.into_values())
-            }
-            _ => Err("the query gives neither a vector nor a number".to_owned()),
-        }
+        vector(answer.map_err(|error| error.to_string())?)
     }
 
     async fn expand(
@@ -299,6 +297,14 @@ impl<'a> Run<'a> {
             got: got.iter().map(shown_of).collect(),
             error: None,
         })
+    }
+}
+
+/// A vector, or a number as one.
+fn vector(answer: Answered) -> Answer {
+    match answer.data {
+        Data::Vector(_) | Data::Scalar(..) => Ok(answer.into_values()),
+        _ => Err("the query gives neither a vector nor a number".to_owned()),
     }
 }
 

@@ -13,6 +13,7 @@ use hms_ops_core::time::{TimeRange, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::ast::Expr;
 use crate::eval::column::Grid;
 use crate::eval::{Limits, evaluate};
 use crate::plan::{Frame, Plan};
@@ -98,6 +99,23 @@ impl Engine {
         Self { store, options, running, waiting: AtomicUsize::new(0) }
     }
 
+    /// What a query that was parsed before evaluates to at `at`, as [`QueryEngine::instant`] says; it
+    /// takes as long as it takes. For those who ask the same query often.
+    ///
+    /// `query` is the text that `expr` was parsed from.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] when the query fails, is too costly, or the store fails.
+    pub async fn instant_of(
+        &self,
+        query: &str,
+        expr: &Expr,
+        at: Timestamp,
+    ) -> Result<Answer, QueryError> {
+        self.work_on(query, expr, TimeRange::new(at, at), None, None).await
+    }
+
     async fn answer(
         &self,
         query: &str,
@@ -123,8 +141,22 @@ impl Engine {
         step: Option<Duration>,
         lookback: Option<Duration>,
     ) -> Result<Answer, QueryError> {
+        let expr = crate::parse(query).map_err(|error| QueryError::Malformed {
+            query: query.to_owned(),
+            reason: error.to_string(),
+        })?;
+        self.work_on(query, &expr, range, step, lookback).await
+    }
+
+    async fn work_on(
+        &self,
+        query: &str,
+        expr: &Expr,
+        range: TimeRange,
+        step: Option<Duration>,
+        lookback: Option<Duration>,
+    ) -> Result<Answer, QueryError> {
         let malformed = |reason: String| QueryError::Malformed { query: query.to_owned(), reason };
-        let expr = crate::parse(query).map_err(|error| malformed(error.to_string()))?;
         if step.is_some()
             && !matches!(expr.returns(), crate::ast::Type::Scalar | crate::ast::Type::InstantVector)
         {
@@ -138,7 +170,7 @@ impl Engine {
             Refused::Malformed(reason) => malformed(reason),
             Refused::TooLarge(points) => QueryError::TooLarge { points, limit: MAX_STEPS },
         })?;
-        let plan = Plan::new(&expr, frame)?;
+        let plan = Plan::new(expr, frame)?;
 
         let turn = self.turn().await?;
         let mut selected = Vec::with_capacity(plan.selections.len());
