@@ -79,6 +79,7 @@ impl Reading<'_> {
         self.config.malformed(self.table.kind.span().start, reason)
     }
 
+    /// The server; `usual` is where it is if nothing is said.
     #[cfg_attr(
         not(any(
             feature = "notify-alertmanager",
@@ -89,7 +90,6 @@ impl Reading<'_> {
         )),
         expect(dead_code, reason = "there is nobody to be told")
     )]
-    /// The server; `usual` is where it is if nothing is said.
     fn endpoint(&self, usual: Option<&str>) -> Result<Endpoint, ConfigError> {
         let (text, at) = match (&self.table.url, &self.table.url_file) {
             (Some(url), None) => (url.get_ref().clone(), url.span().start),
@@ -126,5 +126,41 @@ impl Reading<'_> {
         std::fs::read_to_string(&path).map_err(|e| {
             self.config.malformed(file.span().start, format!("{}: {e}", path.display()))
         })
+    }
+}
+
+#[cfg(all(test, feature = "notify-webhook"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_that_cannot_be_told_is_named_with_its_line() {
+        for (table, reason) in [
+            ("kind = \"pigeon\"", "ops.toml:3: \"pigeon\" is no kind of receiver"),
+            ("kind = \"webhook\"", "ops.toml:3: it needs a `secret_file`"),
+            ("kind = \"webhook\"\nsecret_file = \"no/such/file\"", "ops.toml:4: no/such/file: "),
+            ("kind = \"webhook\"\nper_minute = 0", "ops.toml:4: "),
+        ] {
+            let text = format!("[[receiver]]\nname = \"on-call\"\n{table}\n");
+            let error = Config::parse("ops.toml", &text).unwrap_err().to_string();
+            assert!(error.starts_with(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_file_has_every_key_that_receivers_may_know() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        std::fs::write(folder.path().join("keys"), format!("{key}\n{key}\n")).unwrap();
+        let name = folder.path().join("ops.toml").display().to_string();
+        let text = "[[receiver]]\nname = \"on-call\"\nkind = \"webhook\"\nsecret_file = \"keys\"\n\
+                    url = \"http://h/hook\"\nheartbeat = \"1m\"\n";
+        let receivers = read(&Config::parse(&name, text).unwrap()).unwrap();
+        assert_eq!(receivers[0].name(), "on-call");
+        let shown = format!("{receivers:?}");
+        assert!(shown.contains("[Secret(…), Secret(…)]") && !shown.contains("/hook"), "{shown}");
+        std::fs::write(folder.path().join("keys"), "whsec_hidden").unwrap();
+        let error = Config::parse(&name, text).unwrap_err().to_string();
+        assert!(error.contains("ops.toml:4: ") && !error.contains("hidden"), "{error}");
     }
 }

@@ -41,8 +41,15 @@ const VICTORIA_METRICS: Peer = Peer {
     used_by: "the benches of the store",
 };
 
+const ALERTMANAGER: Peer = Peer {
+    name: "alertmanager",
+    programs: &["prometheus-alertmanager", "alertmanager"],
+    package: "prometheus-alertmanager",
+    used_by: "the tests of notifiers",
+};
+
 /// Every peer; a new one is a line here.
-const PEERS: &[&Peer] = &[&CHROMIUM, &PROMETHEUS, &VICTORIA_METRICS];
+const PEERS: &[&Peer] = &[&CHROMIUM, &PROMETHEUS, &VICTORIA_METRICS, &ALERTMANAGER];
 
 /// A Python package of someone else's, in a virtual environment of its own below `target/peers`.
 #[derive(Debug)]

@@ -1,17 +1,16 @@
 //! Notifiers: how people are told.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use async_trait::async_trait;
 use hms_ops_core::alert::AlertStatus;
 use hms_ops_core::notify::{Notifier, SendError};
-use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 
 #[cfg(feature = "notify-alertmanager")]
 mod alertmanager;
 #[cfg(feature = "http-client")]
+#[cfg_attr(
+    not(all(feature = "notify-ntfy", feature = "notify-webhook")),
+    allow(dead_code, reason = "each kind of receiver uses some of it")
+)]
 mod endpoint;
 mod log;
 #[cfg(feature = "notify-ntfy")]
@@ -23,6 +22,10 @@ mod slack;
 #[cfg(any(feature = "notify-ntfy", feature = "notify-pagerduty"))]
 mod token;
 #[cfg(feature = "http-client")]
+#[cfg_attr(
+    not(all(feature = "notify-ntfy", feature = "notify-webhook")),
+    allow(dead_code, reason = "each kind of receiver uses some of it")
+)]
 mod told;
 #[cfg(feature = "notify-webhook")]
 mod webhook;
@@ -43,9 +46,6 @@ pub use token::{Token, TokenError};
 #[cfg(feature = "notify-webhook")]
 pub use webhook::{Secret, SecretError, WebhookNotifier, sign};
 
-/// How often those are told again who forget.
-const AGAIN: Duration = Duration::from_secs(60);
-
 /// A receiver that forgets an alert unless it is told again.
 #[async_trait]
 pub trait Reminded: Notifier {
@@ -55,25 +55,4 @@ pub trait Reminded: Notifier {
     ///
     /// [`SendError`]; the next time comes anyway.
     async fn remind(&self, alerts: &[AlertStatus]) -> Result<(), SendError>;
-}
-
-/// Tells `receiver` once a minute how the alerts stand, for as long as somebody says so.
-pub(crate) async fn keep_reminding(
-    receiver: Arc<dyn Reminded>,
-    alerts: watch::Receiver<Vec<AlertStatus>>,
-) {
-    let mut times = tokio::time::interval(AGAIN);
-    times.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // What has just changed is told by the outbox.
-    times.tick().await;
-    loop {
-        times.tick().await;
-        if alerts.has_changed().is_err() {
-            return;
-        }
-        let now = alerts.borrow().clone();
-        if let Err(error) = receiver.remind(&now).await {
-            tracing::warn!(receiver = receiver.receiver(), %error, "could not be reminded");
-        }
-    }
 }

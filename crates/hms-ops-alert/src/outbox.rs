@@ -15,9 +15,9 @@ use hms_ops_core::registry::Registry;
 use hms_ops_core::time::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::Sleep;
+use tokio::time::{MissedTickBehavior, Sleep};
 
-use crate::notify::{Reminded, keep_reminding};
+use crate::notify::Reminded;
 
 /// How many notifications wait for one receiver at most; more are dropped, and settled so.
 const QUEUE: usize = 256;
@@ -110,8 +110,8 @@ struct Waiting {
     closed: bool,
     /// Why nothing can be delivered any more.
     gone: Option<String>,
-    /// Since when notifications have been lost.
-    losing_since: Option<Timestamp>,
+    /// What others are told while notifications for this one are lost.
+    losing: Option<AlertStatus>,
     /// The first heartbeat and the last.
     beats: Option<(Timestamp, Timestamp)>,
 }
@@ -150,7 +150,8 @@ impl Outbox {
     pub fn remind_of(&mut self, alerts: &watch::Receiver<Vec<AlertStatus>>) {
         for queue in self.post.queues.values() {
             if let Some(reminded) = &queue.receiver.reminded {
-                self.reminders.spawn(keep_reminding(reminded.clone(), alerts.clone()));
+                let reminding = remind(self.post.clone(), reminded.clone(), alerts.clone());
+                self.reminders.spawn(reminding);
             }
         }
     }
@@ -287,20 +288,35 @@ impl Queue {
     }
 }
 
-impl Waiting {
-    /// Whether the loss of `now` is the first since something was delivered.
-    fn begins_to_lose(&mut self, now: Timestamp) -> bool {
-        let first = self.losing_since.is_none();
-        self.losing_since.get_or_insert(now);
-        first
-    }
-}
-
 /// That an alert is over is what counts, however it began.
 fn supersedes(newer: &Notification, older: &Notification) -> bool {
     newer.alert.fingerprint == older.alert.fingerprint
         && matches!(newer.alert.state, AlertState::Resolved { .. })
         && older.alert.state.is_active()
+}
+
+/// Tells `receiver` once a minute how the alerts stand, for as long as somebody says so.
+async fn remind(
+    post: Arc<Post>,
+    receiver: Arc<dyn Reminded>,
+    alerts: watch::Receiver<Vec<AlertStatus>>,
+) {
+    let mut times = tokio::time::interval(MINUTE);
+    times.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // What has just changed is told by way of the queue.
+    times.tick().await;
+    loop {
+        times.tick().await;
+        if alerts.has_changed().is_err() {
+            return;
+        }
+        let mut now = alerts.borrow().clone();
+        let others = post.queues.iter().filter(|(name, _)| *name != receiver.receiver());
+        now.extend(others.filter_map(|(_, queue)| queue.lock().losing.clone()));
+        if let Err(error) = receiver.remind(&now).await {
+            tracing::warn!(receiver = receiver.receiver(), %error, "could not be reminded");
+        }
+    }
 }
 
 async fn deliver(post: Arc<Post>, name: String) {
@@ -389,27 +405,29 @@ impl Post {
         let (result, raised) = match fate {
             Fate::Superseded { by } => (Err(format!("superseded by {by}")), None),
             Fate::Delivered(receipt) => {
-                let since = queue.lock().losing_since.take();
-                let resolved = since.map(|firing_since| {
+                let lost = queue.lock().losing.take();
+                let resolved = lost.map(|alert| {
+                    let firing_since = alert.state.since().unwrap_or(now);
                     let state = AlertState::Resolved { firing_since, at: now };
-                    (state, format!("{receiver} takes notifications again"))
+                    let summary = format!("{receiver} takes notifications again");
+                    AlertStatus { state, summary, ..alert }
                 });
                 (Ok(receipt), resolved)
             }
             Fate::Lost(reason) => {
                 self.registry.counter("hms_ops_lost_notifications_total").increment(1);
-                let first = queue.lock().begins_to_lose(now);
-                let fired = first.then(|| {
-                    let summary = format!("{receiver} has lost a notification: {reason}");
-                    (AlertState::Firing { since: now }, summary)
-                });
-                (Err(reason), fired)
+                let summary = format!("{receiver} has lost a notification: {reason}");
+                let state = AlertState::Firing { since: now };
+                let alert = own_alert(LOST_ALERT, &receiver, state, summary);
+                let losing = &mut queue.lock().losing;
+                let first = losing.is_none();
+                losing.get_or_insert_with(|| alert.clone());
+                (Err(reason), first.then_some(alert))
             }
         };
         let event = Event::NotificationSettled { receiver: receiver.clone(), key, result };
         self.write(event).await;
-        if let Some((state, summary)) = raised {
-            let alert = own_alert(LOST_ALERT, &receiver, state, summary);
+        if let Some(alert) = raised {
             self.tell_others(&receiver, alert, now).await;
         }
     }

@@ -114,19 +114,11 @@ impl Endpoint {
         self.clock.now()
     }
 
-    #[cfg_attr(
-        not(any(feature = "notify-alertmanager", feature = "notify-ntfy")),
-        expect(dead_code, reason = "the others post to the URL as it is")
-    )]
     pub(super) fn path(&self) -> &str {
         self.uri.path()
     }
 
     /// The same server at another path, without a query.
-    #[cfg_attr(
-        not(any(feature = "notify-alertmanager", feature = "notify-ntfy")),
-        expect(dead_code, reason = "the others post to the URL as it is")
-    )]
     pub(super) fn at(self, path: &str) -> Result<Self, EndpointError> {
         let mut parts = self.uri.into_parts();
         let path = path.parse().map_err(|_| EndpointError::Url { reason: "its path is broken" })?;

@@ -41,10 +41,6 @@ pub(super) fn span(alert: &AlertStatus, told_at: Timestamp) -> (Timestamp, Optio
 }
 
 /// `text` of at most `bytes`, with an ellipsis in the place of the rest.
-#[cfg_attr(
-    not(any(feature = "notify-ntfy", feature = "notify-pagerduty", feature = "notify-slack")),
-    expect(dead_code, reason = "the others take any length")
-)]
 pub(super) fn cut(text: &str, bytes: usize) -> String {
     if text.len() <= bytes {
         return text.to_owned();

@@ -2,18 +2,12 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use hms_ops_alert::notify::{
-    AlertmanagerNotifier, Endpoint, LogNotifier, NtfyNotifier, PagerDutyNotifier, Secret,
-    SlackNotifier, Token, WebhookNotifier,
-};
+use hms_ops_alert::notify::{Endpoint, LogNotifier, Secret, WebhookNotifier};
 use hms_ops_alert::{BudgetRule, Slo, SloRule};
-use hms_ops_core::clock::{Clock, SystemClock};
 use hms_ops_core::metric::Budget;
 use hms_ops_core::notify::Notifier;
-use hms_ops_core::time::Timestamp;
 use hms_ops_testkit::notifier::NotifierUnderTest;
 use hms_ops_testkit::{keep, notifier_suite, rule_suite};
 use tracing::field::{Field, Visit};
@@ -71,50 +65,6 @@ mod webhook_notifier {
     use super::*;
 
     notifier_suite!(Hooked::start(webhook, str::to_owned).await);
-}
-
-mod alertmanager_notifier {
-    use super::*;
-
-    notifier_suite!({
-        let notifier = |endpoint| AlertmanagerNotifier::new("am", endpoint).unwrap();
-        Hooked::start(notifier, |body| {
-            // What is over is what has ended by now.
-            let alerts: serde_json::Value = serde_json::from_str(body).unwrap();
-            let ends_at: Timestamp = alerts[0]["endsAt"].as_str().unwrap().parse().unwrap();
-            let over = SystemClock.now().since(ends_at) > Duration::ZERO;
-            format!("{body} {}", if over { "resolved" } else { "" })
-        })
-        .await
-    });
-}
-
-mod ntfy_notifier {
-    use super::*;
-
-    notifier_suite!({
-        let notifier = |endpoint| NtfyNotifier::new("phone", endpoint).unwrap();
-        Hooked::start(notifier, str::to_owned).await
-    });
-}
-
-mod pagerduty_notifier {
-    use super::*;
-
-    notifier_suite!({
-        let key = Token::new("hidden").unwrap();
-        let notifier = |endpoint| PagerDutyNotifier::new("pager", endpoint, key);
-        Hooked::start(notifier, str::to_owned).await
-    });
-}
-
-mod slack_notifier {
-    use super::*;
-
-    notifier_suite!({
-        let notifier = |endpoint| SlackNotifier::new("channel", endpoint);
-        Hooked::start(notifier, str::to_owned).await
-    });
 }
 
 fn webhook(endpoint: Endpoint) -> WebhookNotifier {
@@ -181,14 +131,14 @@ impl Visit for Messages<'_> {
 }
 
 /// A notifier, and a receiver on loopback that answers 503 while it is down.
-struct Hooked {
+pub(crate) struct Hooked {
     notifier: Box<dyn Notifier>,
     hook: Hook,
     read: fn(&str) -> String,
 }
 
 impl Hooked {
-    async fn start<N: Notifier>(
+    pub(crate) async fn start<N: Notifier>(
         notifier: impl FnOnce(Endpoint) -> N,
         read: fn(&str) -> String,
     ) -> Self {

@@ -57,6 +57,7 @@ impl Hook {
     }
 
     /// Waits until so many were accepted, and returns the last.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "for receivers of every kind"))]
     pub(crate) async fn wait_for(&mut self, count: usize) -> String {
         let taken = self.taken.wait_for(|taken| taken.len() >= count).await.unwrap();
         taken[count - 1].clone()

@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[cfg(feature = "notify-alertmanager")]
-mod alertmanager;
 mod conformance;
-mod delivery;
 mod hook;
 mod incident;
 mod outbox;
-mod tls;
+#[cfg(all(
+    feature = "notify-alertmanager",
+    feature = "notify-ntfy",
+    feature = "notify-pagerduty",
+    feature = "notify-slack",
+    feature = "tls"
+))]
+mod receivers;

@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hms_ops_alert::notify::LogNotifier;
+use hms_ops_alert::notify::{LogNotifier, Reminded};
 use hms_ops_alert::{Outbox, Receiver, outbox::HEARTBEAT_ALERT, outbox::LOST_ALERT};
-use hms_ops_core::alert::Fingerprint;
+use hms_ops_core::alert::{AlertStatus, Fingerprint};
 use hms_ops_core::exposition;
 use hms_ops_core::ledger::{Event, Journal, Seq};
 use hms_ops_core::notify::{Notification, Notifier, Receipt, SendError};
 use hms_ops_core::registry::Registry;
 use hms_ops_testkit::world::{alert, at, secs};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 
 use crate::hook::{about, firing, journal, resolved};
@@ -209,6 +209,42 @@ async fn a_receiver_that_is_gone_is_told_nothing_more() {
     assert_eq!(results, [lost.clone(), lost.clone(), lost]);
     assert_eq!(gone.tried().len(), 1);
     outbox.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_forgets_is_reminded_each_minute_of_alerts_and_of_what_others_lose() {
+    #[derive(Debug)]
+    struct Forgets(mpsc::UnboundedSender<Vec<String>>);
+    #[async_trait]
+    impl Notifier for Forgets {
+        fn receiver(&self) -> &str {
+            "am"
+        }
+        async fn send(&self, _: &Notification) -> Result<Receipt, SendError> {
+            Ok(Receipt("taken".to_owned()))
+        }
+    }
+    #[async_trait]
+    impl Reminded for Forgets {
+        async fn remind(&self, alerts: &[AlertStatus]) -> Result<(), SendError> {
+            self.0.send(alerts.iter().map(|alert| alert.name.clone()).collect()).unwrap();
+            Err(retry(None))
+        }
+    }
+    let (said, mut heard) = mpsc::unbounded_channel();
+    let deaf = Told::new("deaf", [never()]);
+    let receivers = vec![Receiver::reminded(Arc::new(Forgets(said))), deaf.receiver()];
+    let mut outbox = Outbox::start(journal().await, Registry::new(), receivers);
+    let (alerts, seen) = watch::channel(vec![firing()]);
+    outbox.remind_of(&seen);
+    outbox.queue("deaf", about(firing())).await;
+    timeout(secs(59), heard.recv()).await.unwrap_err();
+    let expected = ["eligibility.latency_ms", LOST_ALERT];
+    assert_eq!(timeout(secs(2), heard.recv()).await.unwrap().unwrap(), expected);
+    // Reminded of what is so now, also after a failure.
+    alerts.send_replace(vec![]);
+    assert_eq!(timeout(secs(61), heard.recv()).await.unwrap().unwrap(), [LOST_ALERT]);
+    outbox.shutdown(secs(1)).await;
 }
 
 #[tokio::test(start_paused = true)]

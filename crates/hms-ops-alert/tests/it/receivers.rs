@@ -1,0 +1,6 @@
+//! Receivers of every kind.
+
+mod alertmanager;
+mod delivery;
+mod suites;
+mod tls;
