@@ -111,16 +111,6 @@ impl Reading<'_> {
         })
     }
 
-    #[cfg_attr(
-        not(any(
-            feature = "notify-alertmanager",
-            feature = "notify-ntfy",
-            feature = "notify-pagerduty",
-            feature = "notify-slack",
-            feature = "notify-webhook"
-        )),
-        expect(dead_code, reason = "there is nobody to be told")
-    )]
     fn text(&self, file: &Spanned<PathBuf>) -> Result<String, ConfigError> {
         let path = self.config.path(file.get_ref());
         std::fs::read_to_string(&path).map_err(|e| {
