@@ -6,11 +6,11 @@ use hms_ops_core::notify::{Notifier, SendError};
 
 #[cfg(feature = "notify-alertmanager")]
 mod alertmanager;
-#[cfg(feature = "http-client")]
 #[cfg_attr(
     not(all(feature = "notify-ntfy", feature = "notify-webhook")),
     allow(dead_code, reason = "each kind of receiver uses some of it")
 )]
+#[cfg(feature = "http-client")]
 mod endpoint;
 mod log;
 #[cfg(feature = "notify-ntfy")]
@@ -21,11 +21,11 @@ mod pagerduty;
 mod slack;
 #[cfg(any(feature = "notify-ntfy", feature = "notify-pagerduty"))]
 mod token;
-#[cfg(feature = "http-client")]
 #[cfg_attr(
     not(all(feature = "notify-ntfy", feature = "notify-webhook")),
     allow(dead_code, reason = "each kind of receiver uses some of it")
 )]
+#[cfg(feature = "http-client")]
 mod told;
 #[cfg(feature = "notify-webhook")]
 mod webhook;
