@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(
             read("hms-ops tsdb export --from yesterday"),
             Err("invalid value 'yesterday' for '--from <TIME>': neither RFC 3339, such as \
-                 2026-01-31T12:00:00Z, nor seconds since 1970 (see `hms-ops --help`)"
+                 2026-01-31T12:00:00Z, nor seconds since 1970, nor -90m (see `hms-ops --help`)"
                 .to_owned())
         );
     }
