@@ -5,8 +5,8 @@ use std::fmt::{self, Display};
 use hms_ops_core::matcher::Matcher;
 
 use crate::ast::{
-    Aggregate, At, Binary, Call, Cardinality, Edges, Expr, Matching, Node, Subquery, Unary,
-    VectorSelector,
+    Aggregate, At, Binary, BinaryOp, Call, Cardinality, Edges, Expr, Matching, Node, Subquery,
+    Unary, VectorSelector,
 };
 use crate::duration::{Length, Span};
 use crate::text::Quoted;
@@ -34,7 +34,7 @@ impl Display for Expr {
             Node::Paren(inner) => write!(f, "({inner})"),
             Node::Unary(unary) => write!(f, "{}{}", sign(unary), unary.operand),
             Node::Binary(binary) => {
-                write!(f, "{} {} {}", binary.left, Operator(binary), binary.right)
+                write!(f, "{} {} {}", Base(binary), Operator(binary), binary.right)
             }
             Node::Aggregate(aggregate) => {
                 write!(f, "{}(", Head(aggregate))?;
@@ -72,7 +72,11 @@ fn broken(expr: &Expr, level: usize) -> String {
             format!("{indent}{head}(\n{param}{}\n{indent})", inside(&aggregate.expr))
         }
         Node::Binary(binary) => {
-            let (left, right) = (inside(&binary.left), inside(&binary.right));
+            let right = inside(&binary.right);
+            let left = match is_infinite_base(binary) {
+                true => format!("{indent}  Inf"),
+                false => inside(&binary.left),
+            };
             format!("{left}\n{indent}{}\n{right}", Operator(binary))
         }
         Node::Call(call) => {
@@ -89,6 +93,24 @@ fn broken(expr: &Expr, level: usize) -> String {
         }
         Node::Number(_) | Node::String(_) | Node::Vector(_) | Node::Matrix(_) => indent + &line,
     }
+}
+
+/// What stands before an operator.
+struct Base<'a>(&'a Binary);
+
+impl Display for Base<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match is_infinite_base(self.0) {
+            true => f.write_str("Inf"),
+            false => self.0.left.fmt(f),
+        }
+    }
+}
+
+/// A power binds stronger than a sign: the one of `+Inf ^ 2` would be read as a sign of the power.
+fn is_infinite_base(binary: &Binary) -> bool {
+    let infinite = |node: &Node| matches!(node, Node::Number(n) if n.value == f64::INFINITY);
+    binary.op == BinaryOp::Pow && infinite(&binary.left.node)
 }
 
 /// A number without exponent, as Go writes it.

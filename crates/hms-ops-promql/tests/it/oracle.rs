@@ -37,6 +37,13 @@ fn the_seed_of_the_fuzzer_is_a_query() {
     check(include_str!("../../../../fuzz/seeds/promql_parse/all"));
 }
 
+#[test]
+fn a_power_of_infinity_is_printed_without_a_sign_that_would_be_read_as_one_of_the_power() {
+    assert_eq!(parse("-Inf ^ up").unwrap().to_string(), "-Inf ^ up");
+    assert!(check("-Inf ^ up") && check("x / Inf ^ up"));
+    check(&format!("Inf ^ ({})", vec!["up"; 60].join(" + ")));
+}
+
 /// Whether the other parser takes it for a query, too.
 fn check(query: &str) -> bool {
     let tree = parse(query).unwrap_or_else(|error| panic!("{query}: {error}"));
