@@ -175,8 +175,15 @@ impl OpsBuilder {
 
     /// Tells people through `notifier` too, besides the log.
     #[must_use]
-    pub fn notifier(mut self, notifier: impl Notifier) -> Self {
-        self.receivers.push(Receiver::new(Arc::new(notifier)));
+    pub fn notifier(self, notifier: impl Notifier) -> Self {
+        self.receiver(Receiver::new(Arc::new(notifier)))
+    }
+
+    /// Adds a receiver of every alert that says how it is to be treated: how often it may be told, and
+    /// whether it hears a heartbeat.
+    #[must_use]
+    pub fn receiver(mut self, receiver: Receiver) -> Self {
+        self.receivers.push(receiver);
         self
     }
 

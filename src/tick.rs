@@ -32,6 +32,8 @@ use crate::runbooks::Runbooks;
 pub(crate) const EVERY: Duration = Duration::from_secs(1);
 /// How long the ledger's lease is held; renewed at each tick.
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
+/// Entries of one append at most, far below what a ledger takes at once.
+const APPEND: usize = 1000;
 /// How long a tick waits until its samples are stored: rules must be evaluated on a slow disk, too.
 const STORE_PATIENCE: Duration = Duration::from_millis(500);
 /// How far back windows are filled at the start.
@@ -356,25 +358,33 @@ impl Ticker {
         }
     }
 
-    /// First the ledger, then the effects: what is not written down does not happen.
+    /// First the ledger, then the effects: what is not written down does not happen. After a long time
+    /// without a ledger there may be more than one append takes.
     async fn write_and_act(&mut self, at: Timestamp) {
-        let unwritten = &self.parts.unwritten;
-        let transitions = unwritten.transitions.iter().cloned();
-        let queued = unwritten.notifications.iter().map(|(receiver, notification)| {
-            let (receiver, notification) = (receiver.clone(), notification.clone());
-            Event::NotificationQueued { receiver, notification }
-        });
-        let entries: Vec<_> = transitions
-            .chain(queued)
-            .map(|event| Entry { at, actor: "engine".to_owned(), event })
-            .collect();
-        if !entries.is_empty()
-            && let Err(error) = self.journal.append(entries).await
-        {
-            return self.failed(&error.to_string());
+        loop {
+            let Tick { transitions, notifications, .. } = &self.parts.unwritten;
+            let first = transitions.len().min(APPEND);
+            let then = notifications.len().min(APPEND - first);
+            if first + then == 0 {
+                break;
+            }
+            let decided = transitions[..first].iter().cloned();
+            let queued = notifications[..then].iter().map(|(receiver, notification)| {
+                let (receiver, notification) = (receiver.clone(), notification.clone());
+                Event::NotificationQueued { receiver, notification }
+            });
+            let entry = |event| Entry { at, actor: "engine".to_owned(), event };
+            let entries = decided.chain(queued).map(entry).collect();
+            if let Err(error) = self.journal.append(entries).await {
+                return self.failed(&error.to_string());
+            }
+            self.parts.unwritten.transitions.drain(..first);
+            let written: Vec<_> = self.parts.unwritten.notifications.drain(..then).collect();
+            for (receiver, notification) in written {
+                self.outbox.queue(&receiver, notification).await;
+            }
         }
-        let written = std::mem::take(&mut self.parts.unwritten);
-        for (runbook, alert) in written.runs {
+        for (runbook, alert) in std::mem::take(&mut self.parts.unwritten.runs) {
             // The ledger may have been away for long; what is over needs no repair.
             let still = self
                 .engine
@@ -384,9 +394,7 @@ impl Ticker {
                 self.runbooks.spawn(&runbook, alert);
             }
         }
-        for (receiver, notification) in written.notifications {
-            self.outbox.queue(&receiver, notification).await;
-        }
+        // Only now: who watches for silence has to hear of an engine that can tell nobody anything.
         self.outbox.beat(at);
     }
 
